@@ -1,0 +1,204 @@
+//! Media kinds, codecs, loudness and bit rates.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Audio or video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaKind {
+    /// Sound.
+    Audio,
+    /// Moving pictures.
+    Video,
+}
+
+impl MediaKind {
+    /// Both kinds, audio first: the order of every event that comes once per kind.
+    pub const ALL: [Self; 2] = [Self::Audio, Self::Video];
+}
+
+impl fmt::Display for MediaKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        })
+    }
+}
+
+/// How media is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// Opus (RFC 6716, RTP by RFC 7587).
+    Opus,
+    /// VP8 (RFC 6386, RTP by RFC 7741).
+    Vp8,
+    /// H.264 constrained baseline (RTP by RFC 6184, packetization mode 1).
+    H264,
+}
+
+impl Codec {
+    /// Returns whether it encodes audio or video.
+    #[must_use]
+    pub const fn kind(self) -> MediaKind {
+        match self {
+            Self::Opus => MediaKind::Audio,
+            Self::Vp8 | Self::H264 => MediaKind::Video,
+        }
+    }
+
+    /// Returns RTP timestamp units per second: 48,000 for Opus (RFC 7587 §4.1), 90,000 for video.
+    #[must_use]
+    pub const fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Vp8 | Self::H264 => 90_000,
+        }
+    }
+
+    /// Converts a media time to RTP timestamp units, rounded to the nearest.
+    #[must_use]
+    pub const fn ticks(self, time: Duration) -> u64 {
+        let scaled = time.as_nanos() * self.clock_rate() as u128;
+        ((scaled + 500_000_000) / 1_000_000_000) as u64
+    }
+
+    /// Converts RTP timestamp units to a media time, rounded to the nearest nanosecond.
+    #[must_use]
+    pub const fn time(self, ticks: u64) -> Duration {
+        let rate = self.clock_rate() as u64;
+        let nanos = ((ticks % rate) * 1_000_000_000 + rate / 2) / rate;
+        Duration::new(ticks / rate, 0).saturating_add(Duration::from_nanos(nanos))
+    }
+
+    /// Returns the encoding name of the SDP `a=rtpmap` line (RFC 8866 §6.6).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opus => "Opus",
+            Self::Vp8 => "VP8",
+            Self::H264 => "H264",
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Codec {
+    type Err = UnknownCodec;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCodec> {
+        [Self::Opus, Self::Vp8, Self::H264]
+            .into_iter()
+            .find(|codec| codec.name().eq_ignore_ascii_case(name))
+            .ok_or(UnknownCodec)
+    }
+}
+
+/// The name is not that of a codec that roomful forwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown codec; known are Opus, VP8 and H264")]
+pub struct UnknownCodec;
+
+/// Loudness of one packet in −dBov: 0 is the loudest, 127 silence (RFC 6464 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AudioLevel(u8);
+
+impl AudioLevel {
+    /// Digital silence.
+    pub const SILENCE: Self = Self(127);
+
+    /// Takes −dBov; anything above 127 counts as silence.
+    #[must_use]
+    pub const fn from_negative_dbov(level: u8) -> Self {
+        Self(if level > 127 { 127 } else { level })
+    }
+
+    /// Returns −dBov, 0 ..= 127.
+    #[must_use]
+    pub const fn as_negative_dbov(self) -> u8 {
+        self.0
+    }
+}
+
+/// A bit rate, in bits per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bitrate(u64);
+
+impl Bitrate {
+    /// Takes bits per second.
+    #[must_use]
+    pub const fn from_bps(bps: u64) -> Self {
+        Self(bps)
+    }
+
+    /// Takes kilobits (1000 bits) per second.
+    #[must_use]
+    pub const fn from_kbps(kbps: u64) -> Self {
+        Self(kbps.saturating_mul(1000))
+    }
+
+    /// Returns the mean rate of `bytes` in `time`; zero for no time.
+    #[must_use]
+    pub fn of(bytes: u64, time: Duration) -> Self {
+        let nanos = time.as_nanos();
+        let bits = u128::from(bytes) * 8 * 1_000_000_000;
+        Self(bits.checked_div(nanos).map_or(0, |bps| u64::try_from(bps).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns bits per second.
+    #[must_use]
+    pub const fn as_bps(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Bitrate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self.0 {
+            0..10_000 => format!("{} bit/s", self.0),
+            10_000..10_000_000 => format!("{} kbit/s", self.0 / 1000),
+            _ => format!("{:.1} Mbit/s", self.0 as f64 / 1e6),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn thirty_frames_per_second_fall_on_whole_ticks() {
+        for frame in 0..3000_u64 {
+            let time = Duration::from_nanos(frame * 1_000_000_000 / 30);
+            assert_eq!(Codec::Vp8.ticks(time), frame * 3000);
+        }
+    }
+
+    #[test]
+    fn a_rate_is_printed_in_the_unit_that_reads_best() {
+        assert_eq!(Bitrate::from_bps(9_999).to_string(), "9999 bit/s");
+        assert_eq!(Bitrate::from_kbps(604).to_string(), "604 kbit/s");
+        assert_eq!(Bitrate::of(1_500_000, Duration::from_secs(1)).to_string(), "12.0 Mbit/s");
+        assert_eq!(Bitrate::of(1, Duration::ZERO), Bitrate::default());
+    }
+
+    proptest! {
+        #[test]
+        fn ticks_survive_the_way_through_time(ticks in 0..u64::from(u32::MAX) * 1000) {
+            for codec in [Codec::Opus, Codec::Vp8] {
+                prop_assert_eq!(codec.ticks(codec.time(ticks)), ticks);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e` and `fixtures`.
+//!
+//! It deliberately does nothing that `cargo` alone does well, and leaves no state behind but what a command is
+//! asked to write.
+
+mod failure;
+mod fixtures;
+mod lint;
+mod step;
+mod test;
+mod test_e2e;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nerror: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The automation of the roomful workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks format, clippy, rustdoc, the wasm build of the pure crates, and tidy.
+    Lint,
+    /// Checks the dependency rules, leftovers, machine paths and manifests.
+    Tidy,
+    /// Runs the unit, property and doc tests of every crate, then test-e2e.
+    Test {
+        /// Handed on to both test commands, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Builds the `roomful` command and runs the tests over real sockets with it.
+    TestE2e {
+        /// Handed on to the test binary, after `--`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Makes the media fixtures of roomful-cli anew, with ffmpeg.
+    Fixtures,
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Lint => lint::run(),
+        Command::Tidy => tidy::run(),
+        Command::Test { arguments } => test::run(&arguments),
+        Command::TestE2e { arguments } => test_e2e::run(&arguments),
+        Command::Fixtures => fixtures::run(),
+    }
+}
