@@ -1,0 +1,4 @@
+//! Laws of the public API.
+
+mod rewriting;
+mod round_trip;
