@@ -1,0 +1,114 @@
+//! What may happen to a room.
+
+use std::sync::Arc;
+
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
+
+use crate::{
+    event::{LeaveReason, Message},
+    state::{Participant, Stream, Subscription, TrackId},
+};
+
+/// One change, as a plain value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// The application asked to connect.
+    Connecting,
+    /// The server let this client in.
+    Joined {
+        /// Who this client is.
+        local: ParticipantId,
+        /// The version that the lists show.
+        version: u64,
+        /// Everybody in the room, the client included, without their streams.
+        participants: Vec<Participant>,
+        /// Every stream in the room.
+        streams: Vec<Stream>,
+    },
+    /// The application asked to disconnect.
+    Disconnecting,
+    /// The connection is over.
+    Disconnected {
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// The room has a new version; says nothing by itself.
+    VersionReached {
+        /// The version that the next changes lead to.
+        version: u64,
+    },
+    /// Somebody joined.
+    ParticipantJoined {
+        /// Who, without streams.
+        participant: Participant,
+    },
+    /// Somebody left, and all its streams with it.
+    ParticipantLeft {
+        /// Who.
+        participant: ParticipantId,
+        /// Why, when known.
+        reason: Option<LeaveReason>,
+    },
+    /// A stream appeared.
+    StreamPublished {
+        /// The stream.
+        stream: Stream,
+    },
+    /// A stream disappeared.
+    StreamUnpublished {
+        /// Which.
+        stream: StreamId,
+    },
+    /// A publisher turned a track on or off.
+    TrackToggled {
+        /// Of which stream.
+        stream: StreamId,
+        /// Which track.
+        kind: MediaKind,
+        /// Whether it is on now.
+        enabled: bool,
+    },
+    /// One's own stream has another track now.
+    TrackReplaced {
+        /// Of which stream.
+        stream: StreamId,
+        /// Which track.
+        kind: MediaKind,
+        /// The new track.
+        track: TrackId,
+    },
+    /// A subscription began.
+    SubscriptionStarted {
+        /// What is taken of which stream.
+        subscription: Subscription,
+        /// Its audio track.
+        audio_track: Option<TrackId>,
+        /// Its video track.
+        video_track: Option<TrackId>,
+    },
+    /// A subscription takes something else now.
+    SubscriptionReconfigured {
+        /// What is taken of which stream.
+        subscription: Subscription,
+        /// Its audio track.
+        audio_track: Option<TrackId>,
+        /// Its video track.
+        video_track: Option<TrackId>,
+    },
+    /// A subscription ended by request.
+    SubscriptionEnded {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// A message arrived.
+    MessageReceived {
+        /// From whom.
+        sender: ParticipantId,
+        /// What.
+        message: Message,
+        /// To whom; everybody when none.
+        recipients: Option<Arc<[ParticipantId]>>,
+    },
+}

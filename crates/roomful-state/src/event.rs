@@ -1,0 +1,174 @@
+//! What a room tells its application.
+
+use std::sync::Arc;
+
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamKey};
+
+use crate::state::State;
+
+/// One thing that happened, with the room as it is after it.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The room after it.
+    pub state: State,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// V01: the state changed. Comes before the event that says how.
+    StateChanged,
+    /// V02: the room is joined. What was in it before is in the state.
+    Connected,
+    /// V03: the room is left or lost.
+    Disconnected {
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// V04: somebody else joined.
+    ParticipantJoined {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// V05: somebody is about to leave; its streams end next.
+    ParticipantLeaving {
+        /// Who.
+        participant: ParticipantId,
+        /// Why, when there is more to say than that it leaves.
+        reason: Option<LeaveReason>,
+    },
+    /// V06: somebody left.
+    ParticipantLeft {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// V07: a stream appeared, one's own included.
+    StreamPublished {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// V08: a stream disappeared, one's own included.
+    StreamUnpublished {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// V09: a publisher turned a track on.
+    TrackEnabled {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+        /// Which track.
+        kind: MediaKind,
+    },
+    /// V10: a publisher turned a track off.
+    TrackDisabled {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+        /// Which track.
+        kind: MediaKind,
+    },
+    /// V14: a subscription began.
+    SubscriptionStarted {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// V15: a subscription takes something else now.
+    SubscriptionReconfigured {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// V16: a subscription ended, by request or with its stream.
+    SubscriptionEnded {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// V17: a message arrived. One's own broadcast comes back once.
+    MessageReceived {
+        /// From whom.
+        sender: ParticipantId,
+        /// What.
+        message: Message,
+        /// To whom; everybody when none.
+        recipients: Option<Arc<[ParticipantId]>>,
+    },
+    /// A reader of events was too slow and missed some. Never made by the reducer.
+    Lagged {
+        /// How many it missed.
+        missed: u64,
+    },
+}
+
+impl Event {
+    /// Returns the event's name as the Room contract spells it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match &self.kind {
+            EventKind::StateChanged => "state_changed",
+            EventKind::Connected => "connected",
+            EventKind::Disconnected { .. } => "disconnected",
+            EventKind::ParticipantJoined { .. } => "participant_joined",
+            EventKind::ParticipantLeaving { .. } => "participant_leaving",
+            EventKind::ParticipantLeft { .. } => "participant_left",
+            EventKind::StreamPublished { .. } => "stream_published",
+            EventKind::StreamUnpublished { .. } => "stream_unpublished",
+            EventKind::TrackEnabled { .. } => "track_enabled",
+            EventKind::TrackDisabled { .. } => "track_disabled",
+            EventKind::SubscriptionStarted { .. } => "subscription_started",
+            EventKind::SubscriptionReconfigured { .. } => "subscription_reconfigured",
+            EventKind::SubscriptionEnded { .. } => "subscription_ended",
+            EventKind::MessageReceived { .. } => "message_received",
+            EventKind::Lagged { .. } => "lagged",
+        }
+    }
+}
+
+/// Why a participant leaves, when there is more to say than that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaveReason {
+    /// A moderator removed it.
+    Kicked,
+}
+
+/// A message between applications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What the payload is.
+    pub kind: MessageKind,
+    /// The payload, at most 64 KiB.
+    pub payload: Arc<str>,
+    /// Anything beside the payload, at most 64 KiB.
+    pub meta: Option<Arc<str>>,
+}
+
+impl Message {
+    /// Makes a text message without meta.
+    #[must_use]
+    pub fn text(payload: impl Into<Arc<str>>) -> Self {
+        Self { kind: MessageKind::Text, payload: payload.into(), meta: None }
+    }
+}
+
+/// What the payload of a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageKind {
+    /// Text.
+    Text,
+}

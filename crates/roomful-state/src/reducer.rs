@@ -1,0 +1,289 @@
+//! The one place where a room's state changes.
+
+use std::sync::Arc;
+
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
+
+use crate::{
+    action::Action,
+    event::{Event, EventKind, LeaveReason},
+    state::{Origin, Participant, State, Status, Stream, Subscription, TrackId},
+};
+
+/// Applies one action and adds the events that tell of it, in the order of the Room contract.
+///
+/// Total: any action is legal in any state; a stale one changes nothing and tells nothing.
+pub fn apply(state: &mut State, action: Action, events: &mut Vec<Event>) {
+    let mut room = Reduction { state, events };
+    match action {
+        Action::Connecting => room.on_connecting(),
+        Action::Joined { local, version, participants, streams } => {
+            room.on_joined(local, version, participants, streams);
+        }
+        Action::Disconnecting => room.on_disconnecting(),
+        Action::Disconnected { reason } => room.on_disconnected(reason),
+        Action::VersionReached { version } => room.state.version = room.state.version.max(version),
+        Action::ParticipantJoined { participant } => room.on_participant_joined(participant),
+        Action::ParticipantLeft { participant, reason } => room.on_participant_left(participant, reason),
+        Action::StreamPublished { stream } => room.on_stream_published(stream),
+        Action::StreamUnpublished { stream } => room.on_stream_unpublished(stream),
+        Action::TrackToggled { stream, kind, enabled } => room.on_track_toggled(stream, kind, enabled),
+        Action::TrackReplaced { stream, kind, track } => room.on_track_replaced(stream, kind, track),
+        Action::SubscriptionStarted { subscription, audio_track, video_track } => {
+            room.on_subscription_started(subscription, audio_track, video_track);
+        }
+        Action::SubscriptionReconfigured { subscription, audio_track, video_track } => {
+            room.on_subscription_reconfigured(subscription, audio_track, video_track);
+        }
+        Action::SubscriptionEnded { participant, key } => room.end_subscription(participant, &key),
+        Action::MessageReceived { sender, message, recipients } => {
+            if room.is_connected() {
+                room.tell(EventKind::MessageReceived { sender, message, recipients });
+            }
+        }
+    }
+}
+
+struct Reduction<'a> {
+    state: &'a mut State,
+    events: &'a mut Vec<Event>,
+}
+
+impl Reduction<'_> {
+    fn on_connecting(&mut self) {
+        if matches!(self.state.status, Status::Initialized | Status::Disconnected) {
+            *self.state = State { status: Status::Connecting, ..State::default() };
+            self.tell(EventKind::StateChanged);
+        }
+    }
+
+    fn on_joined(
+        &mut self,
+        local: ParticipantId,
+        version: u64,
+        participants: Vec<Participant>,
+        streams: Vec<Stream>,
+    ) {
+        let is_listed = participants.iter().any(|participant| participant.id == local);
+        if self.state.status != Status::Connecting || !is_listed {
+            return;
+        }
+        self.state.status = Status::Connected;
+        self.state.local_participant_id = Some(local);
+        self.state.version = version;
+        for participant in participants {
+            self.insert_participant(participant);
+        }
+        for stream in streams {
+            self.insert_stream(stream);
+        }
+        self.tell(EventKind::StateChanged);
+        self.tell(EventKind::Connected);
+    }
+
+    fn on_disconnecting(&mut self) {
+        if matches!(self.state.status, Status::Connecting | Status::Connected) {
+            self.state.status = Status::Disconnecting;
+            self.tell(EventKind::StateChanged);
+        }
+    }
+
+    fn on_disconnected(&mut self, reason: DisconnectReason) {
+        if matches!(self.state.status, Status::Initialized | Status::Disconnected) {
+            return;
+        }
+        *self.state = State {
+            status: Status::Disconnected,
+            version: self.state.version,
+            disconnect_reason: Some(reason),
+            ..State::default()
+        };
+        self.tell(EventKind::StateChanged);
+        self.tell(EventKind::Disconnected { reason });
+    }
+
+    fn on_participant_joined(&mut self, participant: Participant) {
+        let id = participant.id;
+        if self.is_connected() && self.insert_participant(participant) {
+            self.tell(EventKind::StateChanged);
+            self.tell(EventKind::ParticipantJoined { participant: id });
+        }
+    }
+
+    fn on_participant_left(&mut self, id: ParticipantId, reason: Option<LeaveReason>) {
+        let Some(participant) = self.state.participants.get(&id).cloned() else { return };
+        if participant.origin == Origin::Local {
+            return;
+        }
+        self.tell(EventKind::ParticipantLeaving { participant: id, reason });
+        for stream in participant.streams.values() {
+            self.on_stream_unpublished(*stream);
+        }
+        self.state.participants.remove(&id);
+        self.tell(EventKind::StateChanged);
+        self.tell(EventKind::ParticipantLeft { participant: id });
+    }
+
+    fn on_stream_published(&mut self, stream: Stream) {
+        let (participant, key) = (stream.participant_id, stream.key.clone());
+        if self.is_connected() && self.insert_stream(stream) {
+            self.tell(EventKind::StateChanged);
+            self.tell(EventKind::StreamPublished { participant, key });
+        }
+    }
+
+    fn on_stream_unpublished(&mut self, id: StreamId) {
+        let Some(stream) = self.state.streams.get(&id).cloned() else { return };
+        self.end_subscription(stream.participant_id, &stream.key);
+        self.state.streams.remove(&id);
+        if let Some(publisher) = self.state.participants.get_mut(&stream.participant_id) {
+            Arc::make_mut(publisher).streams.remove(&stream.key);
+        }
+        self.tell(EventKind::StateChanged);
+        self.tell(EventKind::StreamUnpublished {
+            participant: stream.participant_id,
+            key: stream.key.clone(),
+        });
+    }
+
+    fn on_track_toggled(&mut self, id: StreamId, kind: MediaKind, enabled: bool) {
+        let Some(stream) = self.state.streams.get_mut(&id) else { return };
+        if stream.is_enabled(kind) == enabled {
+            return;
+        }
+        let (participant, key) = (stream.participant_id, stream.key.clone());
+        Arc::make_mut(stream).set_enabled(kind, enabled);
+        self.tell(EventKind::StateChanged);
+        self.tell(match enabled {
+            true => EventKind::TrackEnabled { participant, key, kind },
+            false => EventKind::TrackDisabled { participant, key, kind },
+        });
+    }
+
+    fn on_track_replaced(&mut self, id: StreamId, kind: MediaKind, track: TrackId) {
+        let Some(stream) = self.state.streams.get_mut(&id) else { return };
+        if stream.origin != Origin::Local {
+            return;
+        }
+        let stream = Arc::make_mut(stream);
+        match kind {
+            MediaKind::Audio => stream.audio_track = Some(track),
+            MediaKind::Video => stream.video_track = Some(track),
+        }
+        self.tell(EventKind::StateChanged);
+    }
+
+    fn on_subscription_started(
+        &mut self,
+        subscription: Subscription,
+        audio_track: Option<TrackId>,
+        video_track: Option<TrackId>,
+    ) {
+        let (participant, key) = (subscription.participant_id, subscription.key.clone());
+        let is_new = self.state.subscription(participant, &key).is_none();
+        if is_new && self.put_subscription(subscription, audio_track, video_track) {
+            self.tell(EventKind::StateChanged);
+            self.tell(EventKind::SubscriptionStarted { participant, key });
+        }
+    }
+
+    fn on_subscription_reconfigured(
+        &mut self,
+        subscription: Subscription,
+        audio_track: Option<TrackId>,
+        video_track: Option<TrackId>,
+    ) {
+        let (participant, key) = (subscription.participant_id, subscription.key.clone());
+        let is_known = self.state.subscription(participant, &key).is_some();
+        if is_known && self.put_subscription(subscription, audio_track, video_track) {
+            self.tell(EventKind::StateChanged);
+            self.tell(EventKind::SubscriptionReconfigured { participant, key });
+        }
+    }
+
+    fn end_subscription(&mut self, participant: ParticipantId, key: &StreamKey) {
+        if self.state.subscriptions.remove(&(participant, key.clone())).is_none() {
+            return;
+        }
+        self.set_tracks(participant, key, None, None, false);
+        self.tell(EventKind::StateChanged);
+        self.tell(EventKind::SubscriptionEnded { participant, key: key.clone() });
+    }
+
+    /// Enters a subscription and its tracks; false when there is no such remote stream.
+    fn put_subscription(
+        &mut self,
+        subscription: Subscription,
+        audio_track: Option<TrackId>,
+        video_track: Option<TrackId>,
+    ) -> bool {
+        let (participant, key) = (subscription.participant_id, subscription.key.clone());
+        let stream = self.state.participant_stream(participant, &key);
+        if stream.is_none_or(|stream| stream.origin == Origin::Local) {
+            return false;
+        }
+        self.set_tracks(participant, &key, audio_track, video_track, true);
+        self.state.subscriptions.insert((participant, key), Arc::new(subscription));
+        true
+    }
+
+    fn set_tracks(
+        &mut self,
+        participant: ParticipantId,
+        key: &StreamKey,
+        audio_track: Option<TrackId>,
+        video_track: Option<TrackId>,
+        is_configured: bool,
+    ) {
+        let Some(id) = self.state.participant_stream(participant, key).map(|stream| stream.id) else {
+            return;
+        };
+        if let Some(stream) = self.state.streams.get_mut(&id) {
+            let stream = Arc::make_mut(stream);
+            (stream.audio_track, stream.video_track) = (audio_track, video_track);
+            stream.is_configured = is_configured;
+        }
+    }
+
+    /// Enters a participant without streams; false when it is known already.
+    fn insert_participant(&mut self, mut participant: Participant) -> bool {
+        let id = participant.id;
+        if self.state.participants.contains_key(&id) {
+            return false;
+        }
+        participant.streams.clear();
+        participant.origin = self.origin_of(id);
+        self.state.participants.insert(id, Arc::new(participant));
+        true
+    }
+
+    /// Enters a stream under its publisher; false when the publisher is unknown, or id or key are taken.
+    fn insert_stream(&mut self, mut stream: Stream) -> bool {
+        stream.origin = self.origin_of(stream.participant_id);
+        if self.state.streams.contains_key(&stream.id) {
+            return false;
+        }
+        let Some(publisher) = self.state.participants.get_mut(&stream.participant_id) else { return false };
+        if publisher.streams.contains_key(&stream.key) {
+            return false;
+        }
+        Arc::make_mut(publisher).streams.insert(stream.key.clone(), stream.id);
+        self.state.streams.insert(stream.id, Arc::new(stream));
+        true
+    }
+
+    fn origin_of(&self, id: ParticipantId) -> Origin {
+        match self.state.local_participant_id == Some(id) {
+            true => Origin::Local,
+            false => Origin::Remote,
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.state.status == Status::Connected
+    }
+
+    fn tell(&mut self, kind: EventKind) {
+        self.events.push(Event { kind, state: self.state.clone() });
+    }
+}
