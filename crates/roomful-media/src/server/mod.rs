@@ -1,0 +1,287 @@
+//! A server's peer: RTP packets through, over one ICE-lite and DTLS association with a client. The client always offers.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use roomful_types::{AudioLevel, Codec, Mid};
+use str0m::{
+    Candidate, Event, Input, Rtc,
+    change::SdpOffer,
+    media::{KeyframeRequestKind, Pt},
+    net::{Protocol, Receive},
+    rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc},
+};
+
+use crate::{
+    candidates::Datagram,
+    dtls::ServerCertificate,
+    rtc::{self, MediaError, Transmit},
+    sdp,
+};
+
+/// One client's media at the server.
+#[derive(Debug)]
+pub struct ServerPeer {
+    rtc: Rtc,
+    /// The section of each SSRC that was received.
+    inbound: BTreeMap<Ssrc, Mid>,
+    /// What a codec is called on each sending section.
+    payload_types: BTreeMap<(Mid, Codec), Pt>,
+    clock: PublisherClock,
+    outputs: VecDeque<Output>,
+    now: Instant,
+}
+
+/// An RTP packet as it came from the client.
+#[derive(Debug, Clone)]
+pub struct ReceivedPacket {
+    /// Extended sequence number.
+    pub sequence: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// RTP payload.
+    pub payload: Arc<[u8]>,
+    /// When it was captured: on the publisher's clock moved by one constant for all its media, never in the future. The time
+    /// of arrival until the publisher has reported.
+    pub captured: Instant,
+    /// How loud it is, if it says so.
+    pub audio_level: Option<AudioLevel>,
+}
+
+/// An RTP packet for the client.
+#[derive(Debug, Clone)]
+pub struct SentPacket {
+    /// The section that carries it.
+    pub mid: Mid,
+    /// How it is encoded.
+    pub codec: Codec,
+    /// The packet, with the sequence number and timestamp of the section.
+    pub packet: ReceivedPacket,
+}
+
+/// What a peer does.
+#[derive(Debug)]
+#[must_use]
+pub enum Output {
+    /// Send this datagram.
+    Transmit(Transmit),
+    /// A packet arrived on this section.
+    Packet(Mid, ReceivedPacket),
+    /// The client lost its picture on this section.
+    KeyframeRequest(Mid),
+    /// Nothing more; call [`ServerPeer::handle_timeout`] at this time at the latest.
+    Wait(Instant),
+}
+
+/// Packets of one video stream kept for retransmission, and for how long: two round trips of a bad network at 2.5 Mbit/s.
+const HISTORY_PACKETS: usize = 512;
+const HISTORY_TIME: Duration = Duration::from_secs(2);
+
+impl ServerPeer {
+    /// Makes a peer that clients reach at these addresses.
+    #[must_use]
+    pub fn new(certificate: &ServerCertificate, addresses: &[SocketAddr], now: Instant) -> Self {
+        let config = rtc::config().set_ice_lite(true).set_dtls_cert(certificate.0.clone());
+        let mut rtc = config.build(now);
+        for address in addresses {
+            if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
+                rtc.add_local_candidate(candidate);
+            }
+        }
+        Self {
+            rtc,
+            inbound: BTreeMap::new(),
+            payload_types: BTreeMap::new(),
+            clock: PublisherClock::default(),
+            outputs: VecDeque::new(),
+            now,
+        }
+    }
+
+    /// Answers an offer. Both sections of each pair get one msid stream id.
+    ///
+    /// # Errors
+    /// [`MediaError::BadDescription`] when it cannot be followed; the peer is as before then, or unusable when it was the first.
+    pub fn accept_offer(&mut self, sdp: &str, pairs: &[(Mid, Mid)]) -> Result<String, MediaError> {
+        let offer = SdpOffer::from_sdp_string(sdp).map_err(|_| MediaError::BadDescription)?;
+        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|_| MediaError::BadDescription)?;
+        Ok(sdp::pair_streams(&answer.to_sdp_string(), pairs))
+    }
+
+    /// Returns the ICE user name fragment by which the client's first packets are known; may change with every offer.
+    #[must_use]
+    pub fn local_ufrag(&mut self) -> String {
+        self.rtc.direct_api().local_ice_credentials().ufrag
+    }
+
+    /// Returns whether a datagram is for this peer: from its nominated address, or with its ICE credentials.
+    #[must_use]
+    pub fn accepts(&self, datagram: Datagram<'_>) -> bool {
+        let Datagram { source, destination, bytes } = datagram;
+        let receive = Receive::new(Protocol::Udp, source, destination, bytes);
+        receive.is_ok_and(|receive| self.rtc.accepts(&Input::Receive(self.now, receive)))
+    }
+
+    /// Returns whether the association still lives.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.rtc.is_alive()
+    }
+
+    /// Takes in a datagram. Drain [`poll_output`](Self::poll_output) before the next: a second packet would replace the first.
+    pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+        self.now = self.now.max(now);
+        let Datagram { source, destination, bytes } = datagram;
+        if let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) {
+            self.input(Input::Receive(self.now, receive));
+        }
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.input(Input::Timeout(self.now));
+    }
+
+    /// Queues packets for the client, in this order; they leave with the next [`handle_timeout`](Self::handle_timeout).
+    pub fn send(&mut self, packets: impl IntoIterator<Item = SentPacket>) {
+        for SentPacket { mid, codec, packet } in packets {
+            let Some(payload_type) = self.payload_type(mid, codec) else { continue };
+            let mut api = self.rtc.direct_api();
+            let Some(stream) = api.stream_tx_by_mid(rtc::mid_to(mid), None) else { continue };
+            let level = packet.audio_level.map(|level| -(level.as_negative_dbov() as i8));
+            let (sequence, timestamp) = (packet.sequence.into(), packet.timestamp);
+            let write = RtpWrite::new(payload_type, sequence, timestamp, packet.captured, packet.payload)
+                .marker(packet.marker)
+                .ext_vals(ExtensionValues { audio_level: level, ..ExtensionValues::default() })
+                .nackable(codec.kind() == roomful_types::MediaKind::Video);
+            // Only queues, so the packets of one turn need one drain and not one each.
+            stream.write_rtp(write);
+        }
+    }
+
+    /// Asks the client for a key frame on a section.
+    pub fn request_keyframe(&mut self, mid: Mid) {
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = api.stream_rx_by_mid(rtc::mid_to(mid), None) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+    }
+
+    /// Returns the next thing to do.
+    pub fn poll_output(&mut self) -> Output {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            match self.rtc.poll_output() {
+                Ok(str0m::Output::Transmit(transmit)) => return Output::Transmit(transmit.into()),
+                Ok(str0m::Output::Event(event)) => self.on_event(event),
+                Ok(str0m::Output::Timeout(until)) => return Output::Wait(until),
+                Err(error) => {
+                    tracing::debug!(%error, "peer failed");
+                    self.rtc.disconnect();
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        if let Err(error) = self.rtc.handle_input(input) {
+            // str0m reports malformed packets of a peer this way too; the association goes on.
+            tracing::debug!(%error, "input ignored");
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "str0m's events are not ours; most are for other uses of it"
+    )]
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::RtpPacket(packet) => self.on_packet(packet),
+            Event::KeyframeRequest(request) => {
+                let mid = rtc::mid_from(request.mid);
+                self.outputs.extend(mid.map(Output::KeyframeRequest));
+            }
+            _ => {}
+        }
+    }
+
+    fn on_packet(&mut self, packet: RtpPacket) {
+        let ssrc = packet.header.ssrc;
+        let mid = match self.inbound.get(&ssrc) {
+            Some(mid) => *mid,
+            None => {
+                let mut api = self.rtc.direct_api();
+                let Some(mid) = api.stream_rx(&ssrc).and_then(|stream| rtc::mid_from(stream.mid())) else {
+                    return;
+                };
+                self.inbound.insert(ssrc, mid);
+                mid
+            }
+        };
+        let captured = self.clock.captured(&packet, self.now);
+        let level = packet.header.ext_vals.audio_level;
+        let received = ReceivedPacket {
+            sequence: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            payload: packet.payload,
+            captured,
+            audio_level: level.map(|level| AudioLevel::from_negative_dbov(level.unsigned_abs())),
+        };
+        self.outputs.push_back(Output::Packet(mid, received));
+    }
+
+    /// Returns what a codec is called on a section, and sets the section's history up when it is first asked for.
+    fn payload_type(&mut self, mid: Mid, codec: Codec) -> Option<Pt> {
+        if let Some(payload_type) = self.payload_types.get(&(mid, codec)) {
+            return Some(*payload_type);
+        }
+        let media = self.rtc.media(rtc::mid_to(mid))?;
+        let payload_type = rtc::payload_type(self.rtc.codec_config(), media.remote_pts(), codec)?;
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(rtc::mid_to(mid), None) {
+            stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_TIME, None);
+        }
+        self.payload_types.insert((mid, codec), payload_type);
+        Some(payload_type)
+    }
+}
+
+/// Maps the time of capture that a publisher reports to the server's clock. One constant serves all media of a publisher, so
+/// that what was in step stays in step.
+#[derive(Debug, Default)]
+struct PublisherClock {
+    /// A time on the publisher's clock, and the same on ours: by the packet that was fastest on its way.
+    anchor: Option<(SystemTime, Instant)>,
+}
+
+impl PublisherClock {
+    fn captured(&mut self, packet: &RtpPacket, now: Instant) -> Instant {
+        let report = packet.last_sender_info.filter(|report| report.sender_packet_count > 0);
+        let Some(report) = report else { return now };
+        let clock_rate = packet.time.frequency().get();
+        let captured = rtc::captured_at(&report, packet.header.timestamp, clock_rate);
+        let Some(captured) = captured else { return now };
+        let (theirs, ours) = *self.anchor.get_or_insert((captured, now));
+        let mapped = match captured.duration_since(theirs) {
+            Ok(later) => ours.checked_add(later),
+            Err(earlier) => ours.checked_sub(earlier.duration()),
+        };
+        match mapped {
+            Some(mapped) if mapped <= now => mapped,
+            // Faster on its way than the anchor: take it instead, or a report would speak of the future.
+            _ => {
+                self.anchor = Some((captured, now));
+                now
+            }
+        }
+    }
+}

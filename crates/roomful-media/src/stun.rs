@@ -1,0 +1,57 @@
+//! Just enough of STUN (RFC 8489) to find out which peer a first packet is for.
+
+/// Returns the receiver's ICE user name fragment in a STUN binding request: what stands before the colon of USERNAME
+/// (RFC 8445 §7.2.2). `None` for anything else. Believe it only once the peer has checked the message's integrity.
+#[must_use]
+pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
+    let (header, mut attributes) = datagram.split_at_checked(HEADER)?;
+    if header[..2] != BINDING_REQUEST || header[4..8] != MAGIC_COOKIE {
+        return None;
+    }
+    while let Some((head, rest)) = attributes.split_at_checked(4) {
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let value = rest.get(..length)?;
+        if head[..2] == USERNAME {
+            return std::str::from_utf8(value).ok()?.split_once(':').map(|(local, _)| local);
+        }
+        attributes = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+const HEADER: usize = 20;
+const BINDING_REQUEST: [u8; 2] = [0, 1];
+const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const USERNAME: [u8; 2] = [0, 6];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rfc_5769_2_1_sample_request() {
+        let mut request = vec![0, 1, 0, 0x58, 0x21, 0x12, 0xa4, 0x42];
+        request.extend([0xb7; 12]);
+        request.extend([0x80, 0x22, 0, 0x10]);
+        request.extend(b"STUN test client");
+        request.extend([0, 0x24, 0, 4, 0x6e, 0, 1, 0xff]);
+        request.extend([0, 6, 0, 9]);
+        request.extend(b"evtj:h6vY   ");
+        assert_eq!(local_ufrag(&request), Some("evtj"));
+        request[1] = 0x11;
+        assert_eq!(local_ufrag(&request), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(tail in prop::collection::vec(any::<u8>(), 0..80)) {
+            let mut datagram = vec![0, 1, 0, 0x58, 0x21, 0x12, 0xa4, 0x42];
+            datagram.extend([0; 12]);
+            datagram.extend(tail);
+            let _ = local_ufrag(&datagram);
+            let _ = local_ufrag(&datagram[8..]);
+        }
+    }
+}
