@@ -1,0 +1,78 @@
+//! Settings of the server, each with its default and why.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use roomful_sfu::SfuConfig;
+
+/// Settings of [`Server`](crate::Server).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where REST and signalling are served. Default `0.0.0.0:7070`; put a proxy with TLS in front of it.
+    pub http: SocketAddr,
+    /// Where all media comes and goes, UDP. Default `0.0.0.0:7071`.
+    pub media: SocketAddr,
+    /// Where clients reach the media port, when it is not at the machine's own addresses: behind a NAT, the public address and
+    /// the port that leads to `media`. Empty by default: all the machine's own addresses are offered.
+    pub advertised: Vec<SocketAddr>,
+    /// The key that REST requests carry, and that client tokens are signed with. At least 32 bytes.
+    pub api_key: String,
+    /// How many participants a room may have that does not say. Default 100.
+    pub max_participants: u32,
+    /// Settings of the engine.
+    pub sfu: SfuConfig,
+}
+
+impl ServerConfig {
+    /// Least length of an API key, in bytes: 128 bits in hexadecimal.
+    pub const API_KEY_MIN_BYTES: usize = 32;
+
+    /// Makes the default settings for a server that others can reach.
+    #[must_use]
+    pub fn new(api_key: impl Into<String>) -> Self {
+        let any = Ipv4Addr::UNSPECIFIED;
+        Self {
+            http: SocketAddr::from((any, 7070)),
+            media: SocketAddr::from((any, 7071)),
+            advertised: Vec::new(),
+            api_key: api_key.into(),
+            max_participants: 100,
+            sfu: SfuConfig::default(),
+        }
+    }
+
+    /// Makes the settings of a server on loopback only, on ports that are free.
+    #[must_use]
+    pub fn loopback(api_key: impl Into<String>) -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { http: free, media: free, ..Self::new(api_key) }
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// Says which setting is wrong and what to do.
+    pub const fn validate(&self) -> Result<(), InvalidConfig> {
+        if self.api_key.len() < Self::API_KEY_MIN_BYTES {
+            return Err(InvalidConfig::ShortApiKey { length: self.api_key.len() });
+        }
+        if self.max_participants == 0 {
+            return Err(InvalidConfig::NoParticipants);
+        }
+        Ok(())
+    }
+}
+
+/// Which setting is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The key can be guessed.
+    #[error("the API key has {length} bytes, at least 32 are needed; make one with `openssl rand -hex 32`")]
+    ShortApiKey {
+        /// Bytes seen.
+        length: usize,
+    },
+    /// Nobody could ever join.
+    #[error("a room must take at least one participant")]
+    NoParticipants,
+}

@@ -1,0 +1,145 @@
+//! Bringing everything up, and down again.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use roomful_sfu::Sfu;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+
+use crate::{
+    admission::TokenAdmission,
+    clock,
+    config::{InvalidConfig, ServerConfig},
+    control,
+    live::{ActiveSessions, ControlledRooms},
+    rest::{self, Api, ApiKey, RoomDefaults},
+    shard::{self, Shard},
+    signal::{self, Signal},
+    store::{MemoryStore, Store},
+    token::TokenAuthority,
+};
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    http: SocketAddr,
+    media: SocketAddr,
+    tasks: JoinSet<()>,
+    shard: shard::Handle,
+}
+
+/// What a server has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerStats {
+    /// RTP packets handed to subscribers, retransmissions excluded.
+    pub packets_forwarded: u64,
+    /// RTP packets taken in from publishers.
+    pub packets_received: u64,
+    /// Datagrams that belonged to nobody.
+    pub datagrams_ignored: u64,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The HTTP address cannot be used.
+    #[error("cannot serve HTTP on {address}; choose another address or end what uses it")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The media address cannot be used.
+    #[error("cannot receive media on UDP {address}; choose another address or end what uses it")]
+    Media {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Server {
+    /// Starts a server in the current tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
+        config.validate()?;
+        let address = config.http;
+        let http_error = |source| StartError::Http { address, source };
+        let listener = TcpListener::bind(address).await.map_err(http_error)?;
+        let http = listener.local_addr().map_err(http_error)?;
+
+        let (control, events) = mpsc::unbounded_channel();
+        let address = config.media;
+        let media_error = |source| StartError::Media { address, source };
+        let started = Shard::start(address, config.advertised, rand::random(), control.clone()).await;
+        let shard = started.map_err(media_error)?;
+
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let tokens = Arc::new(TokenAuthority::new(&config.api_key));
+        let sessions = ActiveSessions::default();
+        let admission = TokenAdmission { tokens: tokens.clone(), store: store.clone() };
+        let engine = Sfu::new(config.sfu, Box::new(admission), rand::random(), clock::now());
+        let api = Api {
+            store,
+            tokens,
+            live_rooms: Arc::new(ControlledRooms { sessions: sessions.clone(), control: control.clone() }),
+            api_key: ApiKey::new(&config.api_key),
+            defaults: RoomDefaults { max_participants: config.max_participants },
+            clock: Arc::new(clock::unix_ms),
+            random: Arc::new(rand::random),
+        };
+        let signal = Signal { control, last_session: Arc::new(AtomicU64::new(0)) };
+        let router = rest::router(api).merge(signal::router(signal));
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(control::run(engine, events, shard.commands(), sessions));
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "HTTP ended");
+            }
+        });
+        Ok(Self { http, media: shard.local_address(), tasks, shard })
+    }
+
+    /// Returns where REST and signalling are served.
+    #[must_use]
+    pub const fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Returns where media comes and goes.
+    #[must_use]
+    pub const fn media_address(&self) -> SocketAddr {
+        self.media
+    }
+
+    /// Returns what the server has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        let counters = self.shard.counters();
+        ServerStats {
+            packets_forwarded: counters.forwarded.load(Ordering::Relaxed),
+            packets_received: counters.received.load(Ordering::Relaxed),
+            datagrams_ignored: counters.ignored.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends every connection and frees the ports.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.shard.stop().await;
+    }
+}

@@ -1,0 +1,207 @@
+//! The peers of a shard, and how to find the one that a datagram is for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering,
+    time::Instant,
+};
+
+use roomful_media::{
+    Datagram, ReceivedPacket, SentPacket, ServerCertificate, ServerOutput, ServerPeer, Transmit, local_ufrag,
+};
+use roomful_sfu::{Forwarder, OutgoingPacket, SourcePacket};
+use roomful_types::{Mid, ParticipantId};
+use roomful_udp::Arrival;
+
+use super::Counters;
+
+/// All peers of one shard.
+pub(super) struct Peers {
+    certificate: ServerCertificate,
+    /// Where clients are told to send to.
+    advertised: Vec<SocketAddr>,
+    entries: BTreeMap<ParticipantId, Entry>,
+    by_ufrag: HashMap<String, ParticipantId>,
+    by_address: HashMap<SocketAddr, ParticipantId>,
+    deadlines: BTreeSet<(Instant, ParticipantId)>,
+}
+
+/// Where the outputs of peers go in one turn.
+pub(super) struct Turn<'a> {
+    pub(super) now: Instant,
+    pub(super) forwarder: &'a mut Forwarder,
+    pub(super) outgoing: &'a mut Vec<Transmit>,
+    pub(super) counters: &'a Counters,
+}
+
+struct Entry {
+    peer: ServerPeer,
+    ufrag: String,
+    addresses: Vec<SocketAddr>,
+    deadline: Instant,
+}
+
+/// Addresses remembered per peer; more than that are probes that never became a path.
+const ADDRESSES_PER_PEER: usize = 8;
+
+impl Peers {
+    pub(super) fn new(advertised: Vec<SocketAddr>) -> Self {
+        Self {
+            certificate: ServerCertificate::generate(),
+            advertised,
+            entries: BTreeMap::new(),
+            by_ufrag: HashMap::new(),
+            by_address: HashMap::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    /// Answers an offer; the first one makes the peer.
+    pub(super) fn accept_offer(
+        &mut self,
+        id: ParticipantId,
+        sdp: &str,
+        pairs: &[(Mid, Mid)],
+        turn: &mut Turn<'_>,
+    ) -> Option<String> {
+        if !self.entries.contains_key(&id) {
+            let peer = ServerPeer::new(&self.certificate, &self.advertised, turn.now);
+            let entry = Entry { peer, ufrag: String::new(), addresses: Vec::new(), deadline: turn.now };
+            self.entries.insert(id, entry);
+        }
+        let answer = self.isolate(id, |entry| entry.peer.accept_offer(sdp, pairs))?.ok()?;
+        let ufrag = self.isolate(id, |entry| entry.peer.local_ufrag())?;
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.by_ufrag.remove(&entry.ufrag);
+            entry.ufrag.clone_from(&ufrag);
+            self.by_ufrag.insert(ufrag, id);
+        }
+        self.step(id, turn);
+        Some(answer)
+    }
+
+    pub(super) fn remove(&mut self, id: ParticipantId) {
+        let Some(entry) = self.entries.remove(&id) else { return };
+        self.by_ufrag.remove(&entry.ufrag);
+        self.by_address.retain(|_, peer| *peer != id);
+        self.deadlines.remove(&(entry.deadline, id));
+    }
+
+    /// Takes in a datagram.
+    pub(super) fn receive(&mut self, arrival: &Arrival<'_>, turn: &mut Turn<'_>) {
+        let datagram = Datagram {
+            source: arrival.source,
+            destination: self.candidate(arrival.destination),
+            bytes: arrival.bytes,
+        };
+        let Some(id) = self.find(datagram) else {
+            turn.counters.ignored.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let now = turn.now;
+        self.isolate(id, |entry| entry.peer.handle_datagram(datagram, now));
+        self.drain(id, turn);
+    }
+
+    /// Queues packets at a subscriber, for its next step.
+    pub(super) fn send(&mut self, id: ParticipantId, packets: &[OutgoingPacket]) {
+        self.isolate(id, |entry| entry.peer.send(packets.iter().map(sent)));
+    }
+
+    pub(super) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid) {
+        self.isolate(id, |entry| entry.peer.request_keyframe(mid));
+    }
+
+    /// Lets a peer's time pass and takes its outputs.
+    pub(super) fn step(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        self.isolate(id, |entry| entry.peer.handle_timeout(now));
+        self.drain(id, turn);
+    }
+
+    /// Steps every peer whose time has come.
+    pub(super) fn run_timers(&mut self, turn: &mut Turn<'_>) {
+        let due = |(at, id): &(Instant, ParticipantId)| (*at <= turn.now).then_some(*id);
+        for id in self.deadlines.iter().map_while(due).collect::<Vec<_>>() {
+            self.step(id, turn);
+        }
+    }
+
+    /// Returns when the next peer's time comes.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    fn drain(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
+        while let Some(output) = self.isolate(id, |entry| entry.peer.poll_output()) {
+            match output {
+                ServerOutput::Transmit(transmit) => turn.outgoing.push(transmit),
+                ServerOutput::Packet(mid, packet) => {
+                    turn.counters.received.fetch_add(1, Ordering::Relaxed);
+                    turn.forwarder.ingest(id, mid, source(packet));
+                }
+                ServerOutput::KeyframeRequest(mid) => turn.forwarder.keyframe_requested(id, mid, turn.now),
+                ServerOutput::Wait(until) => return self.schedule(id, until),
+            }
+        }
+    }
+
+    fn schedule(&mut self, id: ParticipantId, until: Instant) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            self.deadlines.remove(&(entry.deadline, id));
+            entry.deadline = until;
+            self.deadlines.insert((until, id));
+        }
+    }
+
+    /// Runs one step of one peer. A panic inside costs this peer and nobody else.
+    fn isolate<T>(&mut self, id: ParticipantId, step: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let entry = self.entries.get_mut(&id)?;
+        let result = catch_unwind(AssertUnwindSafe(|| step(entry)));
+        if result.is_err() {
+            tracing::error!(participant = %id, "a peer failed and was dropped; this is a bug");
+            self.remove(id);
+        }
+        result.ok()
+    }
+
+    /// Returns the peer that a datagram is for. A first packet from an address is believed only when it carries the
+    /// credentials of the peer (RFC 8445 §7.3).
+    fn find(&mut self, datagram: Datagram<'_>) -> Option<ParticipantId> {
+        let named = local_ufrag(datagram.bytes).and_then(|ufrag| self.by_ufrag.get(ufrag)).copied();
+        let known = self.by_address.get(&datagram.source).copied();
+        let Some(named) = named.filter(|named| known != Some(*named)) else { return known };
+        if !self.isolate(named, |entry| entry.peer.accepts(datagram))? {
+            return known;
+        }
+        let entry = self.entries.get_mut(&named)?;
+        if entry.addresses.len() == ADDRESSES_PER_PEER {
+            let oldest = entry.addresses.remove(0);
+            self.by_address.remove(&oldest);
+        }
+        entry.addresses.push(datagram.source);
+        self.by_address.insert(datagram.source, named);
+        Some(named)
+    }
+
+    /// Returns the address that clients know the receiving one by: behind a NAT, they sent to another.
+    fn candidate(&self, destination: SocketAddr) -> SocketAddr {
+        let is_same = |address: &&SocketAddr| address.ip() == destination.ip();
+        let candidate = self.advertised.iter().find(is_same).or_else(|| self.advertised.first());
+        candidate.copied().unwrap_or(destination)
+    }
+}
+
+fn source(packet: ReceivedPacket) -> SourcePacket {
+    let ReceivedPacket { sequence, timestamp, marker, payload, captured, audio_level } = packet;
+    SourcePacket { sequence, timestamp, marker, payload, captured, audio_level }
+}
+
+fn sent(outgoing: &OutgoingPacket) -> SentPacket {
+    let SourcePacket { sequence, timestamp, marker, payload, captured, audio_level } =
+        outgoing.packet.clone();
+    let packet = ReceivedPacket { sequence, timestamp, marker, payload, captured, audio_level };
+    SentPacket { mid: outgoing.mid, codec: outgoing.codec, packet }
+}
