@@ -1,0 +1,326 @@
+//! The task behind a connected room: moves bytes between the engine, the media transport, the sockets and the program.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use roomful_client::{Client, Command, CommandError, CommandId, Input, MediaTransport, Output, Reply};
+use roomful_media::{Datagram, PeerStats};
+use roomful_state::Status;
+use roomful_udp::{Arrival, Batch, Socket, local_addresses};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep_until,
+};
+
+use crate::{
+    clock,
+    events::Hub,
+    options::RoomOptions,
+    signal::{Signal, SignalEvent},
+    track::{LocalTrack, RemoteTracks, Wake},
+    transport::Transport,
+};
+
+/// What the room's handles ask of the driver.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Command(Box<Ordered>),
+    Withdraw(CommandId),
+}
+
+/// A command, and what to do with its result.
+#[derive(Debug)]
+pub(crate) struct Ordered {
+    pub(crate) id: CommandId,
+    pub(crate) command: Command,
+    /// The tracks that the command speaks of.
+    pub(crate) tracks: Vec<LocalTrack>,
+    /// Who waits, if anybody.
+    pub(crate) reply: Option<oneshot::Sender<Result<Outcome, CommandError>>>,
+    /// What takes the command back, should nobody take its result.
+    pub(crate) undo: Option<Command>,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) tracks: RemoteTracks,
+}
+
+/// Where handles find the driver, and where the engine rests while there is none.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) requests: Option<mpsc::UnboundedSender<Request>>,
+    pub(crate) resting: Option<Client>,
+    pub(crate) last_command: u64,
+    pub(crate) stats: PeerStats,
+}
+
+impl Seat {
+    pub(crate) const fn next_command(&mut self) -> CommandId {
+        self.last_command += 1;
+        CommandId(self.last_command)
+    }
+}
+
+pub(crate) struct Driver {
+    client: Client,
+    transport: Transport,
+    sockets: [Option<Socket>; 2],
+    batch: Batch,
+    signal: Option<Signal>,
+    server_url: String,
+    hub: Arc<Hub>,
+    seat: Weak<Mutex<Seat>>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    waiting: HashMap<CommandId, Waiting>,
+    wake: Arc<Wake>,
+}
+
+struct Waiting {
+    reply: Option<oneshot::Sender<Result<Outcome, CommandError>>>,
+    undo: Option<Command>,
+}
+
+/// Receive calls per socket and turn, so that timers and commands get their turn under load.
+const RECEIVES_PER_TURN: usize = 8;
+
+impl Driver {
+    /// Makes the driver of one stay. Call it within a tokio runtime.
+    pub(crate) fn new(
+        client: Client,
+        options: &RoomOptions,
+        hub: Arc<Hub>,
+        seat: Weak<Mutex<Seat>>,
+        requests: mpsc::UnboundedReceiver<Request>,
+    ) -> Self {
+        let wake = Arc::new(Wake::new());
+        let sockets = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)]
+            .map(|any| Socket::bind(SocketAddr::new(any, 0)).ok());
+        let addresses = sockets.iter().flatten().flat_map(own_addresses).collect();
+        let mut config = roomful_media::ClientConfig::default();
+        config.initial_bitrate = options.initial_bitrate;
+        Self {
+            client,
+            transport: Transport::new(config, addresses, wake.clone()),
+            sockets,
+            batch: Batch::new(),
+            signal: None,
+            server_url: options.server_url.clone(),
+            hub,
+            seat,
+            requests,
+            waiting: HashMap::new(),
+            wake,
+        }
+    }
+
+    /// Runs until the room is disconnected and nobody waits for anything.
+    pub(crate) async fn run(mut self) {
+        let mut has_handles = true;
+        loop {
+            let until = self.settle();
+            if self.client.state().status() == Status::Disconnected && self.waiting.is_empty() {
+                match self.rest() {
+                    Some(awake) => self = awake,
+                    None => return,
+                }
+            }
+            let [v4, v6] = &self.sockets;
+            tokio::select! {
+                request = self.requests.recv(), if has_handles => match request {
+                    Some(request) => self.on_request(request),
+                    None => {
+                        // The last handle is gone, and nobody is left to leave the room but us.
+                        has_handles = false;
+                        self.order(Command::Disconnect);
+                    }
+                },
+                event = next_event(&mut self.signal) => self.on_signal(event),
+                () = readable(v4.as_ref()) => self.receive(0),
+                () = readable(v6.as_ref()) => self.receive(1),
+                () = self.wake.notified() => {}
+                () = sleep_until(until.into()) => self.input(Input::Timeout),
+            }
+        }
+    }
+
+    /// Moves everything that can move now. Returns when to come back at the latest.
+    fn settle(&mut self) -> Instant {
+        loop {
+            let now = clock::now();
+            let has_more = self.transport.send_frames(now);
+            let media = self.transmit();
+            while let Some(notice) = self.transport.poll_notice() {
+                self.input(Input::Media(notice));
+            }
+            if media.is_some_and(|at| at <= now) {
+                self.transport.handle_timeout(clock::now());
+            } else if !has_more {
+                let engine = self.drain();
+                // Commands of the engine may have given the transport something to say.
+                let media = self.transmit();
+                let latest = now + Duration::from_secs(3600);
+                return [engine, media].into_iter().flatten().fold(latest, Instant::min);
+            }
+        }
+    }
+
+    /// Sends what the transport has to send. Returns when to let its time pass.
+    fn transmit(&mut self) -> Option<Instant> {
+        let until = loop {
+            match self.transport.poll() {
+                Ok(transmit) => {
+                    let [v4, v6] = &self.sockets;
+                    let socket = if transmit.destination.is_ipv4() { v4 } else { v6 };
+                    if let Some(socket) = socket {
+                        self.batch.push(socket, transmit.source.ip(), transmit.destination, &transmit.bytes);
+                    }
+                }
+                Err(until) => break until,
+            }
+        };
+        self.sockets.iter().flatten().for_each(|socket| self.batch.flush(socket));
+        if let Some(seat) = self.seat.upgrade() {
+            seat.lock().stats = self.transport.stats();
+        }
+        until
+    }
+
+    fn input(&mut self, input: Input) {
+        self.client.handle_input(input, clock::now());
+        self.drain();
+    }
+
+    /// Carries out what the engine wants. Returns when it wants to be called again.
+    fn drain(&mut self) -> Option<Instant> {
+        loop {
+            match self.client.poll_output() {
+                Output::Wait { until, .. } => return until,
+                Output::OpenSignal => self.signal = Some(Signal::open(&self.server_url)),
+                Output::Send(message) => {
+                    if let Some(signal) = &self.signal {
+                        signal.send(message);
+                    }
+                }
+                Output::CloseSignal => self.signal = None,
+                Output::Media(command) => self.transport.handle_command(command, clock::now()),
+                Output::Event(event) => self.hub.tell(event),
+                Output::Done(id, result) => self.on_done(id, result),
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Withdraw(id) => {
+                self.waiting.remove(&id);
+                self.input(Input::Withdraw(id));
+            }
+            Request::Command(ordered) => {
+                let Ordered { id, command, tracks, reply, undo } = *ordered;
+                tracks.into_iter().for_each(|track| self.transport.know(track));
+                self.waiting.insert(id, Waiting { reply, undo });
+                self.input(Input::Command(id, command));
+            }
+        }
+    }
+
+    fn on_done(&mut self, id: CommandId, result: Result<Reply, CommandError>) {
+        let Some(Waiting { reply, undo }) = self.waiting.remove(&id) else { return };
+        let outcome = result.map(|reply| match reply {
+            Reply::Subscribed { audio, video } => {
+                let audio = self.transport.take_opened(audio);
+                let video = self.transport.take_opened(video);
+                Outcome { tracks: RemoteTracks { audio, video } }
+            }
+            Reply::Done | Reply::Published(_) => Outcome { tracks: RemoteTracks::default() },
+        });
+        let is_success = outcome.is_ok();
+        let is_taken = reply.is_none_or(|reply| reply.send(outcome).is_ok());
+        if let Some(undo) = undo.filter(|_| is_success && !is_taken) {
+            self.order(undo);
+        }
+    }
+
+    /// Gives the engine a command whose result nobody waits for.
+    fn order(&mut self, command: Command) {
+        // Without a seat there are no handles, and so no other numbers to collide with.
+        let id = self.seat.upgrade().map_or(CommandId(u64::MAX), |seat| seat.lock().next_command());
+        self.waiting.insert(id, Waiting { reply: None, undo: None });
+        self.client.handle_input(Input::Command(id, command), clock::now());
+        // Drained by whoever is draining now, or by the next turn.
+    }
+
+    fn on_signal(&mut self, event: SignalEvent) {
+        let input = match event {
+            SignalEvent::Opened => Input::SignalOpened,
+            SignalEvent::Message(message) => Input::Signal(message),
+            SignalEvent::Malformed => Input::Malformed,
+            SignalEvent::Closed => {
+                self.signal = None;
+                Input::SignalClosed
+            }
+        };
+        self.input(input);
+    }
+
+    fn receive(&mut self, index: usize) {
+        let now = clock::now();
+        let Self { sockets, transport, .. } = self;
+        let Some(socket) = &mut sockets[index] else { return };
+        for _ in 0..RECEIVES_PER_TURN {
+            let each = |arrival: Arrival<'_>| {
+                let Arrival { source, destination, bytes } = arrival;
+                transport.handle_datagram(Datagram { source, destination, bytes }, now);
+            };
+            match socket.receive(each) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "receiving"),
+            }
+        }
+    }
+
+    /// Lays the engine to rest and ends, unless somebody asked for something meanwhile.
+    fn rest(mut self) -> Option<Self> {
+        let seat = self.seat.upgrade()?;
+        let mut seat = seat.lock();
+        // Handles send under this lock, so what is not there now will find no driver.
+        if let Ok(request) = self.requests.try_recv() {
+            drop(seat);
+            self.on_request(request);
+            return Some(self);
+        }
+        seat.requests = None;
+        seat.resting = Some(self.client);
+        None
+    }
+}
+
+/// Returns the addresses at which a socket may be reached.
+fn own_addresses(socket: &Socket) -> Vec<SocketAddr> {
+    let local = socket.local_addr();
+    let own = local_addresses(local.ip()).unwrap_or_default();
+    own.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect()
+}
+
+async fn next_event(signal: &mut Option<Signal>) -> SignalEvent {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn readable(socket: Option<&Socket>) {
+    match socket {
+        // Errors of a UDP socket are about single datagrams; receiving finds out.
+        Some(socket) => drop(socket.readable().await),
+        None => std::future::pending().await,
+    }
+}

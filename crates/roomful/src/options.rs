@@ -1,0 +1,65 @@
+//! How a room is joined and what is taken of a stream.
+
+use std::time::Duration;
+
+use roomful_types::{Bitrate, RoomId};
+
+/// Everything that a [`Room`](crate::Room) needs to know.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RoomOptions {
+    /// Where the server is: `http://host:port`, or `https://…` where TLS is in front of it.
+    pub server_url: String,
+    /// The room to join.
+    pub room_id: RoomId,
+    /// A client token for it, from the application's server.
+    pub client_token: String,
+    /// What other participants shall know about this one; opaque, at most 8 KiB. None by default.
+    pub context: Option<String>,
+    /// Whether to receive messages. Off by default.
+    pub enable_messages: bool,
+    /// How long connecting may take. Default 30 s.
+    pub connect_timeout: Duration,
+    /// How long any other call may take, media set-up included. Default 10 s.
+    pub request_timeout: Duration,
+    /// How often the client shows that it lives. Default 5 s. A server silent for three times as long is lost.
+    pub keepalive: Duration,
+    /// Receive slots to negotiate at once. Default 4. More of them save a round trip when many streams are taken at once.
+    pub initial_slots: u16,
+    /// The bandwidth to assume before anything is measured. Default 3 Mbit/s.
+    pub initial_bitrate: Bitrate,
+}
+
+impl RoomOptions {
+    /// Makes options with the defaults documented at each field.
+    #[must_use]
+    pub fn new(server_url: impl Into<String>, room_id: RoomId, client_token: impl Into<String>) -> Self {
+        Self {
+            server_url: server_url.into(),
+            room_id,
+            client_token: client_token.into(),
+            context: None,
+            enable_messages: false,
+            connect_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(5),
+            initial_slots: 4,
+            initial_bitrate: Bitrate::from_kbps(3000),
+        }
+    }
+}
+
+/// What to take of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriptionConfig {
+    /// Whether to take audio. Default yes.
+    pub audio: bool,
+    /// Whether to take video. Default yes.
+    pub video: bool,
+}
+
+impl Default for SubscriptionConfig {
+    fn default() -> Self {
+        Self { audio: true, video: true }
+    }
+}

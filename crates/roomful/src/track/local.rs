@@ -1,0 +1,209 @@
+//! Tracks to publish: a handle for the room and a writer for the program.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use roomful_state::TrackId;
+use roomful_types::{AudioLevel, Bitrate, Codec};
+use tokio::sync::{Notify, watch};
+
+/// Frames that wait to be sent before [`TrackWriter::write`] waits: a second of video.
+const QUEUE_MAX: usize = 32;
+
+/// One encoded frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The frame. H.264 as one access unit with start codes (Annex B); Opus as one packet.
+    pub data: Bytes,
+    /// When it belongs, on a clock that all tracks of the stream share. Never goes back.
+    pub media_time: Duration,
+    /// How long it lasts.
+    pub duration: Duration,
+    /// Whether decoding can begin here; always for audio.
+    pub is_keyframe: bool,
+    /// How loud it is, when known.
+    pub audio_level: Option<AudioLevel>,
+}
+
+/// A track to publish. Cheap to clone; a clone is the same track.
+#[derive(Debug, Clone)]
+pub struct LocalTrack {
+    shared: Arc<Shared>,
+}
+
+/// Writes the frames of a [`LocalTrack`].
+#[derive(Debug)]
+pub struct TrackWriter {
+    shared: Arc<Shared>,
+    needs: watch::Receiver<Needs>,
+    seen: Needs,
+}
+
+/// What receivers want of a writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrackRequest {
+    /// A key frame, as soon as possible.
+    Keyframe,
+    /// Not more than this, on average.
+    TargetBitrate(Bitrate),
+    /// Nothing: nobody takes the track. Frames written now are dropped, so encoding them is a waste.
+    Paused,
+    /// Frames again, beginning with a key frame.
+    Resumed,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: TrackId,
+    codec: Codec,
+    queue: Mutex<Queue>,
+    has_room: Notify,
+    needs: watch::Sender<Needs>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    /// Who sends the frames; without it they are dropped.
+    driver: Option<Arc<Wake>>,
+}
+
+/// Wakes the task that sends frames.
+pub(crate) type Wake = Notify;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Needs {
+    keyframes: u64,
+    target: Option<Bitrate>,
+    is_paused: bool,
+}
+
+impl LocalTrack {
+    /// Makes a track and its writer. Which kind of track it is follows from the codec.
+    #[must_use]
+    pub fn new(codec: Codec) -> (Self, TrackWriter) {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let (needs, receiver) = watch::channel(Needs::default());
+        let shared = Arc::new(Shared {
+            id: TrackId(LAST.fetch_add(1, Ordering::Relaxed)),
+            codec,
+            queue: Mutex::default(),
+            has_room: Notify::new(),
+            needs,
+        });
+        let writer = TrackWriter { shared: shared.clone(), needs: receiver, seen: Needs::default() };
+        (Self { shared }, writer)
+    }
+
+    /// Returns the id by which the [`State`](crate::State) names the track.
+    #[must_use]
+    pub fn id(&self) -> TrackId {
+        self.shared.id
+    }
+
+    /// Returns how its frames are encoded.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.shared.codec
+    }
+}
+
+impl TrackWriter {
+    /// Writes a frame. Waits while 32 frames wait to be sent; going faster than real time is no error.
+    ///
+    /// Frames of a track that no stream has, that is muted or that nobody takes are dropped. May be dropped at any time: the
+    /// frame is then written whole or not at all.
+    pub async fn write(&self, frame: Frame) {
+        let mut frame = Some(frame);
+        loop {
+            let has_room = self.shared.has_room.notified();
+            let mut has_room = std::pin::pin!(has_room);
+            has_room.as_mut().enable();
+            {
+                let mut queue = self.shared.queue.lock();
+                let Some(driver) = queue.driver.clone() else { return };
+                if queue.frames.len() < QUEUE_MAX {
+                    queue.frames.extend(frame.take());
+                    driver.notify_one();
+                    return;
+                }
+            }
+            has_room.await;
+        }
+    }
+
+    /// Waits for the next thing that receivers want. Several wishes for a key frame become one; of bit rates only the
+    /// latest counts. May be dropped at any time without losing a request.
+    pub async fn request(&mut self) -> TrackRequest {
+        loop {
+            let needs = *self.needs.borrow_and_update();
+            if needs.is_paused != self.seen.is_paused {
+                self.seen.is_paused = needs.is_paused;
+                return if needs.is_paused { TrackRequest::Paused } else { TrackRequest::Resumed };
+            }
+            if needs.keyframes != self.seen.keyframes {
+                self.seen.keyframes = needs.keyframes;
+                return TrackRequest::Keyframe;
+            }
+            if let Some(target) = needs.target.filter(|_| needs.target != self.seen.target) {
+                self.seen.target = Some(target);
+                return TrackRequest::TargetBitrate(target);
+            }
+            if self.needs.changed().await.is_err() {
+                // The track is gone, and with it everybody who could want something.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// A track as part of a stream, held by the task that sends its frames.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    track: LocalTrack,
+}
+
+impl Attachment {
+    pub(crate) fn new(track: LocalTrack, driver: Arc<Wake>) -> Self {
+        track.shared.queue.lock().driver = Some(driver);
+        Self { track }
+    }
+
+    pub(crate) fn next_frame(&self) -> Option<Frame> {
+        let frame = self.track.shared.queue.lock().frames.pop_front();
+        if frame.is_some() {
+            self.track.shared.has_room.notify_waiters();
+        }
+        frame
+    }
+
+    pub(crate) fn request_keyframe(&self) {
+        self.track.shared.needs.send_modify(|needs| needs.keyframes += 1);
+    }
+
+    pub(crate) fn set_target(&self, target: Bitrate) {
+        self.track.shared.needs.send_modify(|needs| needs.target = Some(target));
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.track.shared.needs.send_modify(|needs| needs.is_paused = paused);
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let mut queue = self.track.shared.queue.lock();
+        queue.frames.clear();
+        queue.driver = None;
+        drop(queue);
+        self.track.shared.has_room.notify_waiters();
+    }
+}
