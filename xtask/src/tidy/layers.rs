@@ -66,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "roomful-sim",
         ],
     ),
+    ("roomful-benches", &[]),
     ("xtask", &[]),
 ];
 
