@@ -154,14 +154,17 @@ impl Driver {
     fn settle(&mut self) -> Instant {
         loop {
             let now = clock::now();
-            let has_more = self.transport.send_frames(now);
+            if self.transport.send_frames(now) {
+                // In the next turn: a writer that never stops must not keep everything else waiting.
+                self.wake.notify_one();
+            }
             let media = self.transmit();
             while let Some(notice) = self.transport.poll_notice() {
                 self.input(Input::Media(notice));
             }
             if media.is_some_and(|at| at <= now) {
                 self.transport.handle_timeout(clock::now());
-            } else if !has_more {
+            } else {
                 let engine = self.drain();
                 // Commands of the engine may have given the transport something to say.
                 let media = self.transmit();

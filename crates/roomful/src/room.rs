@@ -78,7 +78,6 @@ impl Room {
         let RoomOptions { client_token, context, enable_messages, .. } = &*self.options;
         let (token, context) = (client_token.clone(), context.clone());
         let connect = Connect { token, context, enable_messages: *enable_messages };
-        self.start_driver();
         self.order(Command::Connect(connect), Vec::new(), Some(Command::Disconnect)).await.map(drop)
     }
 
@@ -237,8 +236,9 @@ impl Room {
         self.seat.lock().stats
     }
 
-    fn start_driver(&self) {
-        let mut seat = self.seat.lock();
+    /// Wakes the engine, if it rests. Under the lock of the seat: the driver cannot lay it to rest again before the command
+    /// that it was woken for is there.
+    fn start_driver(&self, seat: &mut Seat) {
         let Some(client) = seat.resting.take() else { return };
         let (sender, requests) = mpsc::unbounded_channel();
         seat.requests = Some(sender);
@@ -258,6 +258,9 @@ impl Room {
         let id = {
             let mut seat = self.seat.lock();
             let id = seat.next_command();
+            if matches!(command, Command::Connect(_)) {
+                self.start_driver(&mut seat);
+            }
             let requests = seat.requests.as_ref().ok_or(CommandError::NotConnected)?;
             let ordered = Ordered { id, command, tracks, reply: Some(reply), undo: undo.clone() };
             let sent = requests.send(Request::Command(Box::new(ordered)));

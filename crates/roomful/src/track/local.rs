@@ -47,7 +47,7 @@ pub struct TrackWriter {
     seen: Needs,
 }
 
-/// What receivers want of a writer.
+/// What receivers want of a writer. A track begins paused: nobody takes it before it is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackRequest {
     /// A key frame, as soon as possible.
@@ -79,11 +79,16 @@ struct Queue {
 /// Wakes the task that sends frames.
 pub(crate) type Wake = Notify;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Needs {
     keyframes: u64,
     target: Option<Bitrate>,
     is_paused: bool,
+}
+
+impl Needs {
+    /// Nobody takes a track that no stream has.
+    const NONE: Self = Self { keyframes: 0, target: None, is_paused: true };
 }
 
 impl LocalTrack {
@@ -91,7 +96,7 @@ impl LocalTrack {
     #[must_use]
     pub fn new(codec: Codec) -> (Self, TrackWriter) {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let (needs, receiver) = watch::channel(Needs::default());
+        let (needs, receiver) = watch::channel(Needs::NONE);
         let shared = Arc::new(Shared {
             id: TrackId(LAST.fetch_add(1, Ordering::Relaxed)),
             codec,
@@ -99,7 +104,7 @@ impl LocalTrack {
             has_room: Notify::new(),
             needs,
         });
-        let writer = TrackWriter { shared: shared.clone(), needs: receiver, seen: Needs::default() };
+        let writer = TrackWriter { shared: shared.clone(), needs: receiver, seen: Needs::NONE };
         (Self { shared }, writer)
     }
 
@@ -205,5 +210,6 @@ impl Drop for Attachment {
         queue.driver = None;
         drop(queue);
         self.track.shared.has_room.notify_waiters();
+        self.set_paused(true);
     }
 }
