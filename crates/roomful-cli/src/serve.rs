@@ -1,0 +1,190 @@
+//! `roomful serve`: the server as a command.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use roomful_server::{Server, ServerConfig, ServerStats};
+use tokio::time::Instant;
+
+use crate::{
+    api::{API_KEY_VARIABLE, Key},
+    cli::{DEFAULT_SERVER, ServeArgs},
+    failure::Failure,
+    format,
+    interrupt::Stop,
+    output::Target,
+    screen::{Screen, View},
+};
+
+/// Serves until it is time to end.
+pub(crate) async fn run(args: ServeArgs, stop: Stop) -> Result<(), Failure> {
+    let key = key(args.dev, Key::from_environment())?;
+    let config = config(&args, &key)?;
+    let server = Server::start(config).await.map_err(|error| match &error {
+        roomful_server::StartError::Config(_) => Failure::usage(error.to_string()),
+        roomful_server::StartError::Http { source, .. }
+        | roomful_server::StartError::Media { source, .. } => Failure::work(format!("{error} ({source})")),
+    })?;
+    for line in banner(&args, &key, server.http_address(), server.media_address()) {
+        Target::Stdout.line(&line);
+    }
+    let begin = Instant::now();
+    let mut screen = Screen::new(Target::Stdout);
+    let mut ticks = screen.interval();
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            // A log that nobody looks at needs no line per second.
+            _ = ticks.tick(), if screen.is_terminal() => {
+                let foot = format!("{} · {}", format::clock(begin.elapsed()), describe(server.stats()));
+                screen.show(&View { foot: (foot, "Ctrl-C ends".to_owned()), ..View::default() });
+            }
+        }
+    }
+    screen.end();
+    let stats = server.stats();
+    server.stop().await;
+    let time = format::clock(begin.elapsed());
+    Target::Stdout.line(&format!("ended as asked, after {time}: {}", describe(stats)));
+    Ok(())
+}
+
+/// Chooses the key: the given one, or with `--dev` the built-in one.
+fn key(dev: bool, given: Option<Key>) -> Result<Key, Failure> {
+    match given {
+        Some(key) => Ok(key),
+        None if dev => Ok(Key::Development),
+        None => Err(Failure::usage(format!(
+            "{API_KEY_VARIABLE} is not set; make a key with `openssl rand -hex 32` and start with \
+             {API_KEY_VARIABLE}=KEY roomful serve, or try it out without one: roomful serve --dev"
+        ))),
+    }
+}
+
+fn config(args: &ServeArgs, key: &Key) -> Result<ServerConfig, Failure> {
+    let mut config = ServerConfig::new(key.as_str());
+    if args.dev {
+        config.http = SocketAddr::from((Ipv4Addr::LOCALHOST, config.http.port()));
+    }
+    if let Some(http) = args.http {
+        config.http = http;
+    }
+    if args.dev && !config.http.ip().is_loopback() {
+        return Err(Failure::usage(format!(
+            "--dev serves HTTP on loopback only, and {} is not; leave out --http, or leave out --dev and set \
+             {API_KEY_VARIABLE}",
+            config.http
+        )));
+    }
+    config.media = args.media;
+    if !args.public_ip.is_empty() && args.media.port() == 0 {
+        return Err(Failure::usage("--public-ip needs a fixed media port; give one with --media ADDR:PORT"));
+    }
+    config.advertised = args.public_ip.iter().map(|ip| SocketAddr::new(*ip, args.media.port())).collect();
+    Ok(config)
+}
+
+/// Says what is served, where, and how to join.
+fn banner(args: &ServeArgs, key: &Key, http: SocketAddr, media: SocketAddr) -> Vec<String> {
+    let reached = match (&args.public_ip[..], media.ip().is_unspecified()) {
+        ([], true) => " (at all addresses of this machine)".to_owned(),
+        ([], false) => String::new(),
+        (ips, _) => {
+            let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
+            format!(" (offered at {})", ips.join(", "))
+        }
+    };
+    let mut lines =
+        vec![format!("REST and signalling on http://{http}"), format!("media on UDP {media}{reached}")];
+    match (args.dev, key) {
+        (true, Key::Development) => {
+            lines.push(
+                "development mode: HTTP on loopback only, rooms in memory, the built-in development key; not for \
+                 production"
+                    .to_owned(),
+            );
+            lines.push(format!("the other commands use that key by themselves while {API_KEY_VARIABLE} is not set"));
+        }
+        (true, Key::Given(_)) => lines.push(format!(
+            "development mode: HTTP on loopback only, rooms in memory, the key of {API_KEY_VARIABLE} instead of the \
+             built-in development key; not for production"
+        )),
+        (false, _) => lines.push(format!(
+            "rooms in memory, the key of {API_KEY_VARIABLE}; put a proxy with TLS in front of the HTTP address"
+        )),
+    }
+    let url = format!("http://{}", reachable(http));
+    let server = if url == DEFAULT_SERVER { String::new() } else { format!(" --server {url}") };
+    let program = format::program();
+    lines.push(format!("join:  {program} publish{server} --room demo FILE…"));
+    lines.push(format!("       {program} watch{server} --room demo"));
+    lines.push("Ctrl-C ends".to_owned());
+    lines
+}
+
+/// An address that is everywhere is reached at loopback, from here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
+fn describe(stats: ServerStats) -> String {
+    let ServerStats { packets_forwarded, packets_received, datagrams_ignored } = stats;
+    format!(
+        "{packets_received} packets received, {packets_forwarded} forwarded, {datagrams_ignored} datagrams ignored"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        failure::FailureKind,
+    };
+
+    fn args(line: &str) -> ServeArgs {
+        let cli = Cli::try_parse_from(format!("roomful serve {line}").split_whitespace()).unwrap();
+        let Command::Serve(args) = cli.command else { panic!("{cli:?} is not serve") };
+        args
+    }
+
+    #[test]
+    fn development_stays_on_loopback() {
+        let config = config(&args("--dev"), &Key::Development).unwrap();
+        assert_eq!(config.http.to_string(), "127.0.0.1:7070");
+        assert_eq!(config.media.to_string(), "0.0.0.0:7071");
+        config.validate().unwrap();
+        let failure = super::config(&args("--dev --http 0.0.0.0:7070"), &Key::Development).unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Usage);
+        assert!(super::config(&args("--dev --http [::1]:1"), &Key::Development).is_ok());
+    }
+
+    #[test]
+    fn without_dev_a_key_is_needed() {
+        let failure = key(false, None).unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Usage);
+        assert!(failure.to_string().contains("openssl rand -hex 32"), "{failure}");
+        let given = Key::Given("k".repeat(32));
+        assert_eq!(key(false, Some(given.clone())), Ok(given.clone()));
+        assert_eq!(config(&args(""), &given).unwrap().http.to_string(), "0.0.0.0:7070");
+    }
+
+    #[test]
+    fn public_addresses_get_the_media_port() {
+        let args = args("--public-ip 192.0.2.1 --public-ip 2001:db8::1 --media 0.0.0.0:9000");
+        let config = config(&args, &Key::Development).unwrap();
+        let advertised: Vec<String> = config.advertised.iter().map(ToString::to_string).collect();
+        assert_eq!(advertised, ["192.0.2.1:9000", "[2001:db8::1]:9000"]);
+    }
+
+    #[test]
+    fn the_development_key_is_mentioned() {
+        let lines =
+            banner(&args("--dev"), &Key::Development, ([127, 0, 0, 1], 7070).into(), ([0; 4], 7071).into());
+        assert!(lines.join("\n").contains("built-in development key"), "{lines:?}");
+    }
+}
