@@ -1,11 +1,14 @@
 //! Settings of the server, each with its default and why.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use roomful_sfu::SfuConfig;
 
 /// Settings of [`Server`](crate::Server).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ServerConfig {
     /// Where REST and signalling are served. Default `0.0.0.0:7070`; put a proxy with TLS in front of it.
@@ -60,6 +63,18 @@ impl ServerConfig {
             return Err(InvalidConfig::NoParticipants);
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for ServerConfig {
+    /// Leaves the API key out: whoever reads a log must not be able to make tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { http, media, advertised, .. } = self;
+        f.debug_struct("ServerConfig")
+            .field("http", http)
+            .field("media", media)
+            .field("advertised", advertised)
+            .finish_non_exhaustive()
     }
 }
 

@@ -155,7 +155,7 @@ impl Sfu {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard_at = self.now;
         let request = request_of(&message);
-        if !session.spend(&self.outbox.config, self.now) {
+        if !session.spend(cost(&message), &self.outbox.config, self.now) {
             return self.outbox.reply(id, request, Err(ErrorCode::RateLimited));
         }
         let place = session.place;
@@ -336,17 +336,41 @@ impl Sfu {
 }
 
 impl Session {
-    /// Takes one request from the allowance; false when there is none left.
-    fn spend(&mut self, config: &SfuConfig, now: Instant) -> bool {
+    /// Takes the cost of a request from the allowance; false when there is not enough left.
+    fn spend(&mut self, cost: u64, config: &SfuConfig, now: Instant) -> bool {
         let nanos = now.saturating_duration_since(self.allowance_at).as_nanos();
         let earned =
             u64::try_from(nanos).unwrap_or(u64::MAX).saturating_mul(config.requests_per_second.into());
         self.allowance = self.allowance.saturating_add(earned).min(u64::from(config.request_burst) * REQUEST);
         self.allowance_at = now;
-        let rest = self.allowance.checked_sub(REQUEST);
+        let rest = self.allowance.checked_sub(cost);
         self.allowance = rest.unwrap_or(self.allowance);
         rest.is_some()
     }
+}
+
+/// What a request takes from the allowance. Messages are charged by size, because everybody in the room gets a copy; offers are
+/// read where packets wait.
+fn cost(message: &ClientMessage) -> u64 {
+    const MESSAGE_BYTES: u64 = 4096;
+    const OFFER: u64 = 10;
+    let requests = match message {
+        ClientMessage::MessageRequest(request) => {
+            let meta = request.message.meta.as_ref().map_or(0, |meta| meta.len());
+            1 + (request.message.payload.len() + meta) as u64 / MESSAGE_BYTES
+        }
+        ClientMessage::OfferRequest(_) => OFFER,
+        ClientMessage::JoinRequest(_)
+        | ClientMessage::LeaveRequest(_)
+        | ClientMessage::PingRequest(_)
+        | ClientMessage::PublishRequest(_)
+        | ClientMessage::UpdateStreamRequest(_)
+        | ClientMessage::UnpublishRequest(_)
+        | ClientMessage::SubscribeRequest(_)
+        | ClientMessage::UpdateSubscriptionRequest(_)
+        | ClientMessage::UnsubscribeRequest(_) => 1,
+    };
+    requests * REQUEST
 }
 
 impl Outbox {

@@ -55,8 +55,10 @@ impl Socket {
         let io = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&io).into())?;
         let local = io.local_addr()?;
-        let buffer = vec![0; MAX_DATAGRAM * state.gro_segments()].into_boxed_slice();
-        let buffers = vec![buffer; BATCH_SIZE.min(MAX_RECEIVE_BUFFERS)];
+        let size = MAX_DATAGRAM * state.gro_segments();
+        // Each zeroed by the system when it is first used: most sockets never fill more than one.
+        let buffers: Vec<Box<[u8]>> =
+            (0..BATCH_SIZE.min(MAX_RECEIVE_BUFFERS)).map(|_| vec![0; size].into_boxed_slice()).collect();
         let metas = vec![RecvMeta::default(); buffers.len()];
         Ok(Self { io, state, local, buffers, metas })
     }

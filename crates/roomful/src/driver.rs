@@ -69,7 +69,8 @@ impl Seat {
 }
 
 pub(crate) struct Driver {
-    client: Client,
+    /// Taken out when the driver ends as it should.
+    client: Option<Client>,
     transport: Transport,
     sockets: [Option<Socket>; 2],
     batch: Batch,
@@ -106,7 +107,7 @@ impl Driver {
         let mut config = roomful_media::ClientConfig::default();
         config.initial_bitrate = options.initial_bitrate;
         Self {
-            client,
+            client: Some(client),
             transport: Transport::new(config, addresses, wake.clone()),
             sockets,
             batch: Batch::new(),
@@ -125,9 +126,12 @@ impl Driver {
         let mut has_handles = true;
         loop {
             let until = self.settle();
-            if self.client.state().status() == Status::Disconnected && self.waiting.is_empty() {
+            if self.client().state().status() == Status::Disconnected && self.waiting.is_empty() {
                 match self.rest() {
-                    Some(awake) => self = awake,
+                    Some(awake) => {
+                        self = awake;
+                        continue;
+                    }
                     None => return,
                 }
             }
@@ -196,14 +200,14 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input) {
-        self.client.handle_input(input, clock::now());
+        self.client().handle_input(input, clock::now());
         self.drain();
     }
 
     /// Carries out what the engine wants. Returns when it wants to be called again.
     fn drain(&mut self) -> Option<Instant> {
         loop {
-            match self.client.poll_output() {
+            match self.client().poll_output() {
                 Output::Wait { until, .. } => return until,
                 Output::OpenSignal => self.signal = Some(Signal::open(&self.server_url)),
                 Output::Send(message) => {
@@ -256,7 +260,7 @@ impl Driver {
         // Without a seat there are no handles, and so no other numbers to collide with.
         let id = self.seat.upgrade().map_or(CommandId(u64::MAX), |seat| seat.lock().next_command());
         self.waiting.insert(id, Waiting { reply: None, undo: None });
-        self.client.handle_input(Input::Command(id, command), clock::now());
+        self.client().handle_input(Input::Command(id, command), clock::now());
         // Drained by whoever is draining now, or by the next turn.
     }
 
@@ -290,6 +294,10 @@ impl Driver {
         }
     }
 
+    fn client(&mut self) -> &mut Client {
+        self.client.as_mut().expect("only the end of the driver takes it")
+    }
+
     /// Lays the engine to rest and ends, unless somebody asked for something meanwhile.
     fn rest(mut self) -> Option<Self> {
         let seat = self.seat.upgrade()?;
@@ -301,8 +309,31 @@ impl Driver {
             return Some(self);
         }
         seat.requests = None;
-        seat.resting = Some(self.client);
+        seat.resting = self.client.take();
         None
+    }
+}
+
+impl Drop for Driver {
+    /// Dropped with its runtime, or by a panic: the room is told, and can connect again.
+    fn drop(&mut self) {
+        let Some(mut client) = self.client.take() else { return };
+        client.handle_input(Input::SignalClosed, clock::now());
+        loop {
+            match client.poll_output() {
+                Output::Wait { .. } => break,
+                Output::Event(event) => self.hub.tell(event),
+                Output::OpenSignal
+                | Output::CloseSignal
+                | Output::Send(_)
+                | Output::Media(_)
+                | Output::Done(..) => {}
+            }
+        }
+        if let Some(seat) = self.seat.upgrade() {
+            let mut seat = seat.lock();
+            (seat.requests, seat.resting) = (None, Some(client));
+        }
     }
 }
 

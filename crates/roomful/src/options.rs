@@ -1,11 +1,11 @@
 //! How a room is joined and what is taken of a stream.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use roomful_types::{Bitrate, RoomId};
 
 /// Everything that a [`Room`](crate::Room) needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct RoomOptions {
     /// Where the server is: `http://host:port`, or `https://…` where TLS is in front of it.
@@ -46,6 +46,17 @@ impl RoomOptions {
             initial_slots: 4,
             initial_bitrate: Bitrate::from_kbps(3000),
         }
+    }
+}
+
+impl fmt::Debug for RoomOptions {
+    /// Leaves the token out: whoever reads a log must not be able to join.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server_url, room_id, .. } = self;
+        f.debug_struct("RoomOptions")
+            .field("server_url", server_url)
+            .field("room_id", room_id)
+            .finish_non_exhaustive()
     }
 }
 

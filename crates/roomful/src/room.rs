@@ -74,6 +74,9 @@ impl Room {
     /// # Errors
     /// By kind: `WrongState` when connected already; `Unauthorized`, `Forbidden`, `LimitReached` (room full) as the server
     /// refuses; `Network` and `TimedOut` when it cannot be reached.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub async fn connect(&self) -> Result<(), Error> {
         let RoomOptions { client_token, context, enable_messages, .. } = &*self.options;
         let (token, context) = (client_token.clone(), context.clone());
@@ -239,12 +242,13 @@ impl Room {
     /// Wakes the engine, if it rests. Under the lock of the seat: the driver cannot lay it to rest again before the command
     /// that it was woken for is there.
     fn start_driver(&self, seat: &mut Seat) {
+        let runtime = tokio::runtime::Handle::current();
         let Some(client) = seat.resting.take() else { return };
         let (sender, requests) = mpsc::unbounded_channel();
         seat.requests = Some(sender);
         let driver =
             Driver::new(client, &self.options, self.hub.clone(), Arc::downgrade(&self.seat), requests);
-        tokio::spawn(driver.run());
+        runtime.spawn(driver.run());
     }
 
     /// Gives the engine a command and waits for what it comes to.

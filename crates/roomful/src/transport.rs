@@ -15,7 +15,7 @@ use roomful_protocol::{OfferId, SlotMids};
 use roomful_state::TrackId;
 use roomful_types::{MediaKind, Mid};
 
-use crate::track::{Attachment, Feed, LocalTrack, RemoteTrack, Wake};
+use crate::track::{Attachment, Feed, LocalTrack, Pushed, RemoteTrack, Wake};
 
 /// One peer connection after another, and the tracks on it.
 #[derive(Debug)]
@@ -129,9 +129,9 @@ impl Transport {
                 ClientOutput::Connected => self.notices.push_back(MediaNotice::Connected),
                 ClientOutput::Disconnected => self.notices.push_back(MediaNotice::Failed),
                 ClientOutput::Frame(mid, frame) => {
-                    if let Some((_, feed)) = self.receivers.values_mut().find(|(section, _)| *section == mid)
-                    {
-                        feed.push(frame);
+                    let feed = self.receivers.values_mut().find(|(section, _)| *section == mid);
+                    if feed.is_some_and(|(_, feed)| feed.push(frame) == Pushed::NeedsKeyframe) {
+                        peer.request_keyframe(mid);
                     }
                 }
                 ClientOutput::KeyframeRequest(mid) => self.attached(mid, Attachment::request_keyframe),

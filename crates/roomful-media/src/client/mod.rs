@@ -289,7 +289,7 @@ impl ClientPeer {
         let zero =
             *clock.zero.get_or_insert_with(|| self.now.checked_sub(frame.media_time).unwrap_or(self.now));
         // A writer faster than real time is captured now: a report about the future would be none at all.
-        let captured = (zero + frame.media_time).min(self.now);
+        let captured = zero.checked_add(frame.media_time).unwrap_or(self.now).min(self.now);
         let mut api = self.rtc.direct_api();
         let stream = api.stream_tx_by_mid(rtc::mid_to(mid), None).ok_or(MediaError::UnknownMid)?;
         let delivery = sender.send(frame, captured, self.now, stream)?;
@@ -326,6 +326,11 @@ impl ClientPeer {
         if let Some(receiver) = self.receivers.get_mut(&mid) {
             receiver.close();
         }
+    }
+
+    /// Asks whoever sends on a section for a key frame.
+    pub fn request_keyframe(&mut self, mid: Mid) {
+        request_keyframe(&mut self.rtc, mid);
     }
 
     /// Takes in a datagram. What is none of ours is ignored.
@@ -431,12 +436,7 @@ impl ClientPeer {
         while let Some(event) = receiver.poll(self.now) {
             match event {
                 receiver::Event::Frame(frame) => self.outputs.push_back(Output::Frame(mid, frame)),
-                receiver::Event::KeyframeNeeded => {
-                    let mut api = self.rtc.direct_api();
-                    if let Some(stream) = api.stream_rx_by_mid(rtc::mid_to(mid), None) {
-                        stream.request_keyframe(KeyframeRequestKind::Pli);
-                    }
-                }
+                receiver::Event::KeyframeNeeded => request_keyframe(&mut self.rtc, mid),
             }
         }
     }
@@ -472,6 +472,13 @@ impl ClientPeer {
         if sender.flows(MediaKind::Video) && !flowed {
             self.outputs.push_back(Output::KeyframeRequest(mid));
         }
+    }
+}
+
+fn request_keyframe(rtc: &mut Rtc, mid: Mid) {
+    let mut api = rtc.direct_api();
+    if let Some(stream) = api.stream_rx_by_mid(rtc::mid_to(mid), None) {
+        stream.request_keyframe(KeyframeRequestKind::Pli);
     }
 }
 

@@ -41,8 +41,9 @@ struct Bound {
     codec: Codec,
     assembler: FrameAssembler,
     first_sequence: FirstSequence,
-    /// What was known of the sender's time when the binding began; it was about an earlier occupant.
-    stale_report: Option<SenderInfo>,
+    /// The report known when the binding's first packet came. Idle sections are reported on too, so it is about an earlier
+    /// occupant, however new it is.
+    stale_report: Option<Option<SenderInfo>>,
     /// How the codec is called here; known from the first packet.
     payload_type: Option<Pt>,
     /// Packets of another codec: they overtook the binding that will say so.
@@ -77,7 +78,7 @@ impl Receiver {
             State::Held(packets) => packets,
             State::Bound(mut bound) if bound.codec == codec => {
                 // The section counts on without a gap and begins anew at a key frame, which may have come already.
-                bound.stale_report = self.report;
+                bound.stale_report = Some(self.report);
                 self.state = State::Bound(bound);
                 return;
             }
@@ -88,7 +89,7 @@ impl Receiver {
             codec,
             assembler: FrameAssembler::new(codec, config),
             first_sequence: FirstSequence::Low(first_sequence),
-            stale_report: self.report,
+            stale_report: None,
             payload_type: None,
             overtaking: VecDeque::new(),
         }));
@@ -122,7 +123,7 @@ impl Receiver {
         match bound.assembler.poll(now)? {
             AssemblerEvent::KeyframeNeeded => Some(Event::KeyframeNeeded),
             AssemblerEvent::Frame(frame) => {
-                let report = self.report.filter(|report| bound.stale_report != Some(*report));
+                let report = self.report.filter(|report| bound.stale_report != Some(Some(*report)));
                 let zero = *self.zero.get_or_insert(frame.timestamp);
                 Some(Event::Frame(finish(frame, bound.codec, zero, report)))
             }
@@ -138,7 +139,6 @@ impl Receiver {
 
     fn push_bound(&mut self, packet: RtpPacket, now: Instant) {
         let State::Bound(bound) = &mut self.state else { return };
-        bound.payload_type.get_or_insert(packet.header.payload_type);
         let sequence = *packet.seq_no;
         if let FirstSequence::Low(low) = bound.first_sequence {
             let newest = self.newest.unwrap_or(sequence);
@@ -147,6 +147,9 @@ impl Receiver {
             bound.first_sequence = FirstSequence::Full(first);
         }
         if matches!(bound.first_sequence, FirstSequence::Full(first) if sequence >= first) {
+            // Not before: a late packet of an earlier occupant may be of another codec.
+            bound.payload_type.get_or_insert(packet.header.payload_type);
+            bound.stale_report.get_or_insert(packet.last_sender_info);
             let level = packet.header.ext_vals.audio_level;
             bound.assembler.push(
                 Packet {

@@ -13,7 +13,7 @@ use str0m::{
     change::SdpOffer,
     media::{KeyframeRequestKind, Pt},
     net::{Protocol, Receive},
-    rtp::{ExtensionValues, RtpPacket, RtpWrite, Ssrc},
+    rtp::{ExtensionValues, RtpPacket, RtpWrite},
 };
 
 use crate::{
@@ -27,8 +27,6 @@ use crate::{
 #[derive(Debug)]
 pub struct ServerPeer {
     rtc: Rtc,
-    /// The section of each SSRC that was received.
-    inbound: BTreeMap<Ssrc, Mid>,
     /// What a codec is called on each sending section.
     payload_types: BTreeMap<(Mid, Codec), Pt>,
     clock: PublisherClock,
@@ -83,6 +81,13 @@ pub enum Output {
 const HISTORY_PACKETS: usize = 512;
 const HISTORY_TIME: Duration = Duration::from_secs(2);
 
+/// The most that retransmissions may be of what is sent. Half lets a link through that loses a third, and bounds what a flood
+/// of requests can cause.
+const RETRANSMISSION_SHARE: Option<f32> = Some(0.5);
+
+/// Most media sections of one offer: twice the slots, and as many again for sending. Every poll of a peer walks over them.
+const SECTIONS_MAX: usize = 256;
+
 impl ServerPeer {
     /// Makes a peer that clients reach at these addresses.
     #[must_use]
@@ -96,7 +101,6 @@ impl ServerPeer {
         }
         Self {
             rtc,
-            inbound: BTreeMap::new(),
             payload_types: BTreeMap::new(),
             clock: PublisherClock::default(),
             outputs: VecDeque::new(),
@@ -107,8 +111,11 @@ impl ServerPeer {
     /// Answers an offer. Both sections of each pair get one msid stream id.
     ///
     /// # Errors
-    /// [`MediaError::BadDescription`] when it cannot be followed; the peer is as before then, or unusable when it was the first.
+    /// [`MediaError::BadDescription`] when it cannot be followed; the sections are as before then, the association may have ended.
     pub fn accept_offer(&mut self, sdp: &str, pairs: &[(Mid, Mid)]) -> Result<String, MediaError> {
+        if sdp.matches("\nm=").count() > SECTIONS_MAX {
+            return Err(MediaError::BadDescription);
+        }
         let offer = SdpOffer::from_sdp_string(sdp).map_err(|_| MediaError::BadDescription)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|_| MediaError::BadDescription)?;
         Ok(sdp::pair_streams(&answer.to_sdp_string(), pairs))
@@ -128,10 +135,10 @@ impl ServerPeer {
         receive.is_ok_and(|receive| self.rtc.accepts(&Input::Receive(self.now, receive)))
     }
 
-    /// Returns whether the association still lives.
+    /// Returns whether media can flow: a path is found and its keys are agreed.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.rtc.is_alive()
+    pub fn is_connected(&self) -> bool {
+        self.rtc.is_connected()
     }
 
     /// Takes in a datagram. Drain [`poll_output`](Self::poll_output) before the next: a second packet would replace the first.
@@ -151,6 +158,10 @@ impl ServerPeer {
 
     /// Queues packets for the client, in this order; they leave with the next [`handle_timeout`](Self::handle_timeout).
     pub fn send(&mut self, packets: impl IntoIterator<Item = SentPacket>) {
+        if !self.is_connected() {
+            // Nothing would ever take the packets out of the queue.
+            return;
+        }
         for SentPacket { mid, codec, packet } in packets {
             let Some(payload_type) = self.payload_type(mid, codec) else { continue };
             let mut api = self.rtc.direct_api();
@@ -215,18 +226,9 @@ impl ServerPeer {
     }
 
     fn on_packet(&mut self, packet: RtpPacket) {
-        let ssrc = packet.header.ssrc;
-        let mid = match self.inbound.get(&ssrc) {
-            Some(mid) => *mid,
-            None => {
-                let mut api = self.rtc.direct_api();
-                let Some(mid) = api.stream_rx(&ssrc).and_then(|stream| rtc::mid_from(stream.mid())) else {
-                    return;
-                };
-                self.inbound.insert(ssrc, mid);
-                mid
-            }
-        };
+        let mut api = self.rtc.direct_api();
+        let mid = api.stream_rx(&packet.header.ssrc).and_then(|stream| rtc::mid_from(stream.mid()));
+        let Some(mid) = mid else { return };
         let captured = self.clock.captured(&packet, self.now);
         let level = packet.header.ext_vals.audio_level;
         let received = ReceivedPacket {
@@ -248,7 +250,7 @@ impl ServerPeer {
         let media = self.rtc.media(rtc::mid_to(mid))?;
         let payload_type = rtc::payload_type(self.rtc.codec_config(), media.remote_pts(), codec)?;
         if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(rtc::mid_to(mid), None) {
-            stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_TIME, None);
+            stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_TIME, RETRANSMISSION_SHARE);
         }
         self.payload_types.insert((mid, codec), payload_type);
         Some(payload_type)

@@ -6,7 +6,7 @@ mod peers;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -56,6 +56,8 @@ pub(crate) struct Counters {
 pub(crate) struct Shard {
     socket: Socket,
     batch: Batch,
+    /// Addresses that datagrams can be sent from; behind a NAT, the advertised ones are not among them.
+    own: Vec<IpAddr>,
     /// What the peers sent in this turn.
     outgoing: Vec<Transmit>,
     peers: Peers,
@@ -139,18 +141,19 @@ impl Shard {
     ) -> io::Result<Self> {
         let socket = Socket::bind(address)?;
         let local = socket.local_addr();
+        let own = match local.ip().is_unspecified() {
+            true => local_addresses(local.ip())?,
+            false => vec![local.ip()],
+        };
         if advertised.is_empty() {
-            let own = match local.ip().is_unspecified() {
-                true => local_addresses(local.ip())?,
-                false => vec![local.ip()],
-            };
-            advertised = own.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect();
+            advertised = own.iter().map(|ip| SocketAddr::new(*ip, local.port())).collect();
         }
         let peers = Peers::new(advertised);
         let forwarder = Forwarder::new(seed);
         Ok(Self {
             socket,
             batch: Batch::new(),
+            own,
             outgoing: Vec::new(),
             peers,
             forwarder,
@@ -197,28 +200,33 @@ impl Shard {
         let mut next = Some(first);
         while let Some(command) = next {
             let Command::Media(command) = command else { return false };
-            self.on_command(command, now);
+            self.on_command(&command, now);
             next = self.commands.try_recv().ok();
         }
         true
     }
 
-    fn on_command(&mut self, command: MediaCommand, now: Instant) {
-        self.forwarder.handle_command(&command, now);
+    fn on_command(&mut self, command: &MediaCommand, now: Instant) {
         match command {
             MediaCommand::AcceptOffer { peer, offer, sdp, slots } => {
                 let pairs: Vec<(Mid, Mid)> = slots.iter().map(|slot| (slot.audio, slot.video)).collect();
                 let (peers, mut turn) = self.turn(now);
-                let answer = peers.accept_offer(peer, &sdp, &pairs, &mut turn).ok_or(OfferError);
-                self.tell(MediaNotice::Answered { peer, offer, answer });
+                let answer = peers.accept_offer(*peer, sdp, &pairs, &mut turn).ok_or(OfferError);
+                let is_accepted = answer.is_ok();
+                self.tell(MediaNotice::Answered { peer: *peer, offer: *offer, answer });
+                if !is_accepted {
+                    // Slots that nobody can receive on are none.
+                    return;
+                }
             }
-            MediaCommand::RemovePeer { peer } => self.peers.remove(peer),
+            MediaCommand::RemovePeer { peer } => self.peers.remove(*peer),
             MediaCommand::PutSource { .. }
             | MediaCommand::EnableSource { .. }
             | MediaCommand::RemoveSource { .. }
             | MediaCommand::Bind { .. }
             | MediaCommand::Unbind { .. } => {}
         }
+        self.forwarder.handle_command(command, now);
     }
 
     fn receive(&mut self, now: Instant) {
@@ -248,7 +256,9 @@ impl Shard {
 
     fn flush(&mut self) {
         for Transmit { source, destination, bytes } in self.outgoing.drain(..) {
-            self.batch.push(&self.socket, source.ip(), destination, &bytes);
+            let any = self.socket.local_addr().ip();
+            let source = if self.own.contains(&source.ip()) { source.ip() } else { any };
+            self.batch.push(&self.socket, source, destination, &bytes);
         }
         self.batch.flush(&self.socket);
         self.counters.forwarded.store(self.forwarder.packets_forwarded(), Ordering::Relaxed);

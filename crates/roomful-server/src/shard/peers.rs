@@ -40,6 +40,8 @@ struct Entry {
     peer: ServerPeer,
     ufrag: String,
     addresses: Vec<SocketAddr>,
+    /// Where its media went last.
+    path: Option<SocketAddr>,
     deadline: Instant,
 }
 
@@ -68,7 +70,8 @@ impl Peers {
     ) -> Option<String> {
         if !self.entries.contains_key(&id) {
             let peer = ServerPeer::new(&self.certificate, &self.advertised, turn.now);
-            let entry = Entry { peer, ufrag: String::new(), addresses: Vec::new(), deadline: turn.now };
+            let entry =
+                Entry { peer, ufrag: String::new(), addresses: Vec::new(), path: None, deadline: turn.now };
             self.entries.insert(id, entry);
         }
         let answer = self.isolate(id, |entry| entry.peer.accept_offer(sdp, pairs))?.ok()?;
@@ -137,7 +140,12 @@ impl Peers {
     fn drain(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
         while let Some(output) = self.isolate(id, |entry| entry.peer.poll_output()) {
             match output {
-                ServerOutput::Transmit(transmit) => turn.outgoing.push(transmit),
+                ServerOutput::Transmit(transmit) => {
+                    if let Some(entry) = self.entries.get_mut(&id) {
+                        entry.path = Some(transmit.destination);
+                    }
+                    turn.outgoing.push(transmit);
+                }
                 ServerOutput::Packet(mid, packet) => {
                     turn.counters.received.fetch_add(1, Ordering::Relaxed);
                     turn.forwarder.ingest(id, mid, source(packet));
@@ -176,10 +184,19 @@ impl Peers {
         if !self.isolate(named, |entry| entry.peer.accepts(datagram))? {
             return known;
         }
+        if known.is_some_and(|owner| is_path_of(&self.entries, owner, datagram.source)) {
+            // Somebody with credentials of their own claims an address that another's media goes to. The check is theirs to make,
+            // the address is not theirs to take.
+            return Some(named);
+        }
         let entry = self.entries.get_mut(&named)?;
-        if entry.addresses.len() == ADDRESSES_PER_PEER {
-            let oldest = entry.addresses.remove(0);
-            self.by_address.remove(&oldest);
+        if entry.addresses.len() == ADDRESSES_PER_PEER
+            && let Some(index) = entry.addresses.iter().position(|address| entry.path != Some(*address))
+        {
+            let oldest = entry.addresses.remove(index);
+            if self.by_address.get(&oldest) == Some(&named) {
+                self.by_address.remove(&oldest);
+            }
         }
         entry.addresses.push(datagram.source);
         self.by_address.insert(datagram.source, named);
@@ -189,9 +206,16 @@ impl Peers {
     /// Returns the address that clients know the receiving one by: behind a NAT, they sent to another.
     fn candidate(&self, destination: SocketAddr) -> SocketAddr {
         let is_same = |address: &&SocketAddr| address.ip() == destination.ip();
-        let candidate = self.advertised.iter().find(is_same).or_else(|| self.advertised.first());
+        let is_alike = |address: &&SocketAddr| address.is_ipv4() == destination.is_ipv4();
+        let mut all = self.advertised.iter();
+        let candidate = all.clone().find(is_same).or_else(|| all.find(is_alike));
         candidate.copied().unwrap_or(destination)
     }
+}
+
+/// Returns whether a peer's media goes to an address.
+fn is_path_of(entries: &BTreeMap<ParticipantId, Entry>, id: ParticipantId, address: SocketAddr) -> bool {
+    entries.get(&id).is_some_and(|entry| entry.peer.is_connected() && entry.path == Some(address))
 }
 
 fn source(packet: ReceivedPacket) -> SourcePacket {

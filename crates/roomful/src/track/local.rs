@@ -33,7 +33,8 @@ pub struct Frame {
     pub audio_level: Option<AudioLevel>,
 }
 
-/// A track to publish. Cheap to clone; a clone is the same track.
+/// A track to publish. Cheap to clone; a clone is the same track. Publish it in one stream at a time: a second room that
+/// publishes it takes it over.
 #[derive(Debug, Clone)]
 pub struct LocalTrack {
     shared: Arc<Shared>,
@@ -134,15 +135,20 @@ impl TrackWriter {
             has_room.as_mut().enable();
             {
                 let mut queue = self.shared.queue.lock();
-                let Some(driver) = queue.driver.clone() else { return };
-                if queue.frames.len() < QUEUE_MAX {
-                    queue.frames.extend(frame.take());
-                    driver.notify_one();
-                    return;
+                match queue.driver.clone() {
+                    None => break,
+                    Some(driver) if queue.frames.len() < QUEUE_MAX => {
+                        queue.frames.extend(frame.take());
+                        driver.notify_one();
+                        return;
+                    }
+                    Some(_) => {}
                 }
             }
             has_room.await;
         }
+        // A writer without a stream never waits for room; it must not keep the runtime from making one.
+        tokio::task::yield_now().await;
     }
 
     /// Waits for the next thing that receivers want. Several wishes for a key frame become one; of bit rates only the
@@ -174,12 +180,13 @@ impl TrackWriter {
 #[derive(Debug)]
 pub(crate) struct Attachment {
     track: LocalTrack,
+    driver: Arc<Wake>,
 }
 
 impl Attachment {
     pub(crate) fn new(track: LocalTrack, driver: Arc<Wake>) -> Self {
-        track.shared.queue.lock().driver = Some(driver);
-        Self { track }
+        track.shared.queue.lock().driver = Some(driver.clone());
+        Self { track, driver }
     }
 
     pub(crate) fn next_frame(&self) -> Option<Frame> {
@@ -206,6 +213,10 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         let mut queue = self.track.shared.queue.lock();
+        if !queue.driver.as_ref().is_some_and(|driver| Arc::ptr_eq(driver, &self.driver)) {
+            // Another room has taken the track over.
+            return;
+        }
         queue.frames.clear();
         queue.driver = None;
         drop(queue);

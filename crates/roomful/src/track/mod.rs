@@ -5,7 +5,7 @@ mod remote;
 
 pub(crate) use local::{Attachment, Wake};
 pub use local::{Frame, LocalTrack, TrackRequest, TrackWriter};
-pub(crate) use remote::Feed;
+pub(crate) use remote::{Feed, Pushed};
 pub use remote::{RemoteFrame, RemoteTrack, TrackReport};
 
 /// What a stream is published with.

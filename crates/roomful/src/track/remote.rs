@@ -19,6 +19,9 @@ use roomful_types::{AudioLevel, Codec, MediaKind};
 const VIDEO_QUEUE_MAX: usize = 128;
 const AUDIO_QUEUE_MAX: usize = 512;
 
+/// Frames between two requests for a key frame while none comes.
+const KEYFRAME_REQUEST_FRAMES: u32 = 30;
+
 /// One encoded frame of another participant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteFrame {
@@ -72,6 +75,16 @@ pub(crate) struct Feed {
     queue: Weak<Mutex<Queue>>,
     kind: MediaKind,
     needs_keyframe: bool,
+    /// Frames left out since a key frame was last asked for.
+    left_out: u32,
+}
+
+/// What became of a frame that was put into a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    Done,
+    /// It was left out, and nothing can be decoded before the next key frame.
+    NeedsKeyframe,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +99,7 @@ struct Queue {
 impl RemoteTrack {
     pub(crate) fn new(id: TrackId, kind: MediaKind) -> (Self, Feed) {
         let queue = Arc::new(Mutex::new(Queue::default()));
-        let feed = Feed { queue: Arc::downgrade(&queue), kind, needs_keyframe: false };
+        let feed = Feed { queue: Arc::downgrade(&queue), kind, needs_keyframe: false, left_out: 0 };
         (Self { id, kind, queue }, feed)
     }
 
@@ -133,8 +146,8 @@ impl Stream for RemoteTrack {
 
 impl Feed {
     /// Puts a frame in, and drops by the policy of [`RemoteTrack`] when there is no room.
-    pub(crate) fn push(&mut self, frame: ReceivedFrame) {
-        let Some(queue) = self.queue.upgrade() else { return };
+    pub(crate) fn push(&mut self, frame: ReceivedFrame) -> Pushed {
+        let Some(queue) = self.queue.upgrade() else { return Pushed::Done };
         let mut queue = queue.lock();
         queue.report.frames_received += 1;
         queue.report.bytes_received += frame.data.len() as u64;
@@ -163,6 +176,10 @@ impl Feed {
         if let Some(reader) = queue.reader.take() {
             reader.wake();
         }
+        // At once, and again every second of video: the request may be lost.
+        let asks = self.needs_keyframe && self.left_out.is_multiple_of(KEYFRAME_REQUEST_FRAMES);
+        self.left_out = if self.needs_keyframe { self.left_out + 1 } else { 0 };
+        if asks { Pushed::NeedsKeyframe } else { Pushed::Done }
     }
 }
 
