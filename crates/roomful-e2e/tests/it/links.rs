@@ -1,0 +1,119 @@
+//! Links that lose and delay.
+
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, SystemTime},
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use roomful::{RemoteFrame, RemoteTrack};
+use tokio::time::{Instant, timeout_at};
+
+use crate::harness::{
+    Player, World, key, missing, own_id,
+    player::Written,
+    proxy::{Fate, OPUS, Way, payload_type},
+    read, subscribe, within,
+};
+
+/// Share of datagrams that the lossy link loses each way.
+const LOSS: f64 = 0.05;
+
+/// How much media goes over it. Setting up comes on top, and takes its time when the handshake loses packets too.
+const MEDIA: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_percent_loss_costs_no_video_and_no_more_audio_than_the_link_lost() {
+    let seed =
+        std::env::var("ROOMFUL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    println!("ROOMFUL_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let lossy = move |_, _: &[u8]| if random.random_bool(LOSS) { Fate::Drop } else { Fate::Pass };
+    let world = World::start_behind(lossy).await;
+    let begin = Instant::now();
+    let (alice, bob) = (world.join("alice").await, world.join("bob").await);
+    let camera = key("camera");
+    let player = Player::start("camera-360.ivf", "voice-a.ogg");
+    within(alice.add_stream(&camera, player.tracks.clone())).await.expect("publishes");
+    let (mut audio, mut video) = subscribe(&bob, &alice, &camera).await;
+    println!("publishing and subscribing took {:?}", begin.elapsed());
+    let end = Instant::now() + MEDIA;
+    let read_to_end = async |track: &mut RemoteTrack| {
+        let mut frames = Vec::new();
+        while let Ok(frame) = timeout_at(end, track.recv()).await {
+            frames.push(frame.expect("the subscription lasts"));
+        }
+        frames
+    };
+    let (audio, video) = tokio::join!(read_to_end(&mut audio), read_to_end(&mut video));
+
+    let proxy = world.proxy.as_ref().expect("started with one");
+    let lost = [Way::ToServer, Way::ToClient].map(|way| proxy.dropped(way));
+    println!("RTP packets lost to and from the server, of audio and of video: {lost:?}");
+    assert!(lost.iter().all(|(audio, video)| *audio > 5 && *video > 20), "the link lost next to nothing");
+    let (no_audio, no_video) = (missing(&audio, &player.audio), missing(&video, &player.video));
+    println!(
+        "frames: {} of audio, {no_audio} missing; {} of video, {no_video} missing",
+        audio.len(),
+        video.len()
+    );
+    assert_eq!(no_video, 0, "video frames missing");
+    let age = age_of(video.last().expect("video arrived"), &player.video);
+    assert!(age <= Duration::from_secs(1), "the last video frame is {age:?} old");
+    assert!(video.len() > 200, "only {} video frames in {MEDIA:?}", video.len());
+    let lost_audio = lost[0].0 + lost[1].0;
+    assert!(no_audio as u64 <= lost_audio, "{no_audio} audio frames missing, the link lost {lost_audio}");
+    let told: u64 = audio.iter().map(|frame| frame.packets_lost).sum();
+    assert_eq!(told, no_audio as u64, "readers are told of every loss");
+}
+
+/// Returns how much media was written after a frame.
+fn age_of(frame: &RemoteFrame, written: &Written) -> Duration {
+    let written = written.lock().expect("nobody panics");
+    let original = written.iter().rev().find(|one| one.data == frame.data).expect("was written");
+    written.back().expect("not empty").media_time - original.media_time
+}
+
+/// Offsets between a track's capture times and the media times that its publisher gave, in milliseconds.
+fn offsets(frames: &[RemoteFrame], written: &Written) -> RangeInclusive<i128> {
+    let written = written.lock().expect("nobody panics");
+    let offsets: Vec<i128> = frames
+        .iter()
+        .filter_map(|frame| {
+            let captured = frame.captured_at?.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            let original = written.iter().rev().find(|one| one.data == frame.data).expect("was written");
+            Some(captured.as_millis() as i128 - original.media_time.as_millis() as i128)
+        })
+        .collect();
+    assert!(offsets.len() > frames.len() / 2, "half a second until capture times are known");
+    *offsets.iter().min().expect("some")..=*offsets.iter().max().expect("some")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_stay_in_step_when_the_picture_takes_longer() {
+    // Two links, each of which holds video back.
+    let late = Duration::from_millis(30);
+    let slow_video = move |_, datagram: &[u8]| match payload_type(datagram) {
+        None | Some(OPUS) => Fate::Pass,
+        Some(_) => Fate::Delay(late),
+    };
+    let world = World::start_behind(slow_video).await;
+    let bob = world.join_with("bob", |options| options.initial_slots = 1).await;
+    let camera = key("camera");
+    let mut publishers = Vec::new();
+    for mark in 0..2 {
+        let (room, player) = (world.join("publisher").await, Player::start_marked(mark));
+        within(room.add_stream(&camera, player.tracks.clone())).await.expect("publishes");
+        publishers.push((room, player));
+    }
+    // The second one takes over the slot of the first, and the first takes it back.
+    for (room, player) in publishers.iter().chain(publishers.first()) {
+        let (mut audio, mut video) = subscribe(&bob, room, &camera).await;
+        let (audio, video) = tokio::join!(read(&mut audio, 100), read(&mut video, 60));
+        let (audio, video) = (offsets(&audio, &player.audio), offsets(&video, &player.video));
+        println!("capture time less media time, ms: audio {audio:?}, video {video:?}");
+        let skew = (audio.end() - video.start()).max(video.end() - audio.start());
+        assert!(skew <= 45, "skew of {skew} ms");
+        within(bob.remove_subscription(own_id(room), &camera)).await.expect("unsubscribes");
+    }
+}

@@ -1,0 +1,20 @@
+//! Real sockets on loopback, free ports, server and clients as a user runs them.
+
+mod calls;
+mod command;
+mod crowd;
+mod deadlines;
+mod dropping;
+mod endings;
+mod flags;
+mod harness;
+mod hostile;
+mod links;
+mod listeners;
+mod messages;
+mod muting;
+mod pace;
+mod presence;
+mod publishing;
+mod slots;
+mod tokens;
