@@ -32,9 +32,16 @@ pub(crate) enum Outgoing {
 /// Messages that wait for one slow client. It is cut off when there are more: the engine waits for nobody.
 pub(crate) const OUTGOING_MAX: usize = 1024;
 
-/// Runs until every sender of events is gone or the task is aborted.
+/// What clients said and the engine has not heard yet. When it is full, their connections are not read.
+pub(crate) const INCOMING_MAX: usize = 1024;
+
+/// Runs until the task is aborted.
+///
+/// * `signals`: what clients do, bounded.
+/// * `events`: what this server does, which is bounded by what clients do.
 pub(crate) async fn run(
     mut engine: Sfu,
+    mut signals: mpsc::Receiver<Event>,
     mut events: mpsc::UnboundedReceiver<Event>,
     shard: mpsc::UnboundedSender<shard::Command>,
     sessions: ActiveSessions,
@@ -43,10 +50,8 @@ pub(crate) async fn run(
     loop {
         let until = control.drain(&mut engine);
         let event = tokio::select! {
-            event = events.recv() => match event {
-                Some(event) => event,
-                None => return,
-            },
+            Some(event) = events.recv() => event,
+            Some(event) = signals.recv() => event,
             () = sleep_until(until) => Event::Engine(Input::Timeout),
         };
         let input = match event {

@@ -82,6 +82,7 @@ impl Server {
         let http = listener.local_addr().map_err(http_error)?;
 
         let (control, events) = mpsc::unbounded_channel();
+        let (signals, heard) = mpsc::channel(control::INCOMING_MAX);
         let address = config.media;
         let media_error = |source| StartError::Media { address, source };
         let started = Shard::start(address, config.advertised, rand::random(), control.clone()).await;
@@ -95,17 +96,17 @@ impl Server {
         let api = Api {
             store,
             tokens,
-            live_rooms: Arc::new(ControlledRooms { sessions: sessions.clone(), control: control.clone() }),
+            live_rooms: Arc::new(ControlledRooms { sessions: sessions.clone(), control }),
             api_key: ApiKey::new(&config.api_key),
             defaults: RoomDefaults { max_participants: config.max_participants },
             clock: Arc::new(clock::unix_ms),
             random: Arc::new(rand::random),
         };
-        let signal = Signal { control, last_session: Arc::new(AtomicU64::new(0)) };
+        let signal = Signal { control: signals, last_session: Arc::new(AtomicU64::new(0)) };
         let router = rest::router(api).merge(signal::router(signal));
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(control::run(engine, events, shard.commands(), sessions));
+        tasks.spawn(control::run(engine, heard, events, shard.commands(), sessions));
         tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "HTTP ended");

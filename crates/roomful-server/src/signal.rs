@@ -33,7 +33,7 @@ pub(crate) const PATH: &str = "/v2/signal";
 /// What a connection needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Signal {
-    pub(crate) control: mpsc::UnboundedSender<Event>,
+    pub(crate) control: mpsc::Sender<Event>,
     pub(crate) last_session: Arc<AtomicU64>,
 }
 
@@ -52,8 +52,8 @@ async fn converse(socket: WebSocket, signal: Signal) {
     let session = SessionId(signal.last_session.fetch_add(1, Ordering::Relaxed));
     let (outgoing, mut to_send) = mpsc::channel(OUTGOING_MAX);
     let (mut sink, mut stream) = socket.split();
-    let tell = |input| signal.control.send(Event::Engine(input)).is_ok();
-    if signal.control.send(Event::Opened(session, outgoing)).is_err() {
+    let tell = async |input| signal.control.send(Event::Engine(input)).await.is_ok();
+    if signal.control.send(Event::Opened(session, outgoing)).await.is_err() {
         return;
     }
     let sending = async {
@@ -82,7 +82,7 @@ async fn converse(socket: WebSocket, signal: Signal) {
                 Err(_) => Input::Malformed(session),
             };
             let is_over = matches!(input, Input::Malformed(_));
-            if !tell(input) {
+            if !tell(input).await {
                 return;
             }
             if is_over {
@@ -95,5 +95,5 @@ async fn converse(socket: WebSocket, signal: Signal) {
         () = sending => {}
         () = receiving => {}
     }
-    tell(Input::Closed(session));
+    tell(Input::Closed(session)).await;
 }

@@ -174,6 +174,8 @@ impl Shard {
                 () = sleep_until(deadline.into()) => None,
             };
             let now = clock::now();
+            // Commands before packets: a publisher hears that it is taken after the command to forward was given.
+            let command = command.or_else(|| self.commands.try_recv().ok());
             if let Some(command) = command
                 && !self.on_commands(command, now)
             {
