@@ -150,7 +150,7 @@ fn to_write(frame: MediaFrame) -> Frame {
 }
 
 /// Least time between two jumps to a key frame: several new receivers in a row share one.
-const JUMP_INTERVAL: Duration = Duration::from_millis(500);
+const JUMP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A few round trips.
 const LINGER: Duration = Duration::from_millis(500);

@@ -1,13 +1,13 @@
 //! `roomful watch`: shows who is in a room and what flows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
-use roomful::{EventKind, MediaKind, RemoteTrack, Room, State, Stream, StreamId};
+use roomful::{EventKind, MediaKind, ParticipantId, RemoteTrack, Room, State, Stream, StreamId};
 use tokio::time::Instant;
 
 use crate::{
@@ -68,6 +68,8 @@ pub(crate) async fn run(args: WatchArgs, stop: Stop) -> Result<(), Failure> {
 #[derive(Default)]
 struct Watched {
     name: String,
+    /// Who is there, in the order of coming: those who stay keep their place.
+    people: Vec<ParticipantId>,
     streams: BTreeMap<StreamId, Vec<Line>>,
     totals: Totals,
 }
@@ -119,7 +121,8 @@ impl Watched {
             }
         }
         self.totals = seen;
-        for participant in state.remote_participants() {
+        self.look_around(&state);
+        for participant in self.people.iter().filter_map(|id| state.participant(*id)) {
             let from = format::name(participant);
             let mut rows: Vec<Vec<String>> = Vec::new();
             for stream in participant.streams.values().filter_map(|id| state.stream(*id)) {
@@ -134,6 +137,15 @@ impl Watched {
             table.rows.extend(rows);
         }
         self.frame(table, &state, room, time)
+    }
+
+    /// Notes who came and who left. Those who were there before are in the order of their names.
+    fn look_around(&mut self, state: &State) {
+        self.people.retain(|id| state.participant(*id).is_some());
+        let known: BTreeSet<ParticipantId> = self.people.iter().copied().collect();
+        let mut new: Vec<_> = state.remote_participants().filter(|one| !known.contains(&one.id)).collect();
+        new.sort_by_key(|participant| format::name(participant));
+        self.people.extend(new.into_iter().map(|participant| participant.id));
     }
 
     /// Makes a row for each track: video first, as the eye does.

@@ -71,18 +71,6 @@ async fn a_slow_reader_of_audio_loses_the_oldest_beyond_512_frames() {
         sleep(Duration::from_millis(2)).await;
     }
 
-    sleep(Duration::from_millis(1500)).await;
-    println!("REPORT {:?}", track.report());
-    if track.report().frames_received != 600 {
-        let f = within(track.recv()).await.unwrap();
-        println!("first index {:?} lost {}", written.iter().position(|w| *w == f.data), f.packets_lost);
-        let mut at = vec![];
-        for _ in 0..500 {
-            let f = within(track.recv()).await.unwrap();
-            at.push((written.iter().position(|w| *w == f.data), f.packets_lost));
-        }
-        println!("{:?}", at.iter().filter(|a| a.1 > 0).collect::<Vec<_>>());
-    }
     eventually(|| track.report().frames_received == 600).await;
     assert_eq!((track.report().frames_dropped, track.report().packets_lost), (88, 0));
     for (index, data) in written.iter().enumerate().skip(88) {

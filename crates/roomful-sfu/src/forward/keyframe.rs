@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 /// on its way within a round trip and a frame. It is also how soon a lost request is repeated.
 const MIN_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Least time for the sake of somebody who has no picture yet. New subscribers come rarely beside lost packets, and wait for
+/// nothing else.
+const MIN_INTERVAL_FOR_NEW: Duration = Duration::from_millis(150);
+
 /// Keeps the requests for key frames of one source apart.
 #[derive(Debug, Default)]
 pub(super) struct KeyframeRequests {
@@ -15,11 +19,21 @@ pub(super) struct KeyframeRequests {
 }
 
 impl KeyframeRequests {
-    /// Somebody needs a key frame.
+    /// Somebody lost the picture.
     pub(super) fn want(&mut self, now: Instant) {
+        self.want_after(MIN_INTERVAL, now);
+    }
+
+    /// Somebody has no picture yet.
+    pub(super) fn want_first(&mut self, now: Instant) {
+        self.want_after(MIN_INTERVAL_FOR_NEW, now);
+    }
+
+    /// One that is on its way serves everybody.
+    fn want_after(&mut self, interval: Duration, now: Instant) {
         if !self.wanted {
             self.wanted = true;
-            self.due = Some(self.asked_at.map_or(now, |asked| (asked + MIN_INTERVAL).max(now)));
+            self.due = Some(self.asked_at.map_or(now, |asked| (asked + interval).max(now)));
         }
     }
 
@@ -68,5 +82,11 @@ mod tests {
         assert_eq!(asked, [0, 500, 1000]);
         requests.want(start + Duration::from_millis(1300));
         assert_eq!(requests.due(), Some(start + Duration::from_millis(1500)));
+        requests.satisfy();
+        requests.want_first(start + Duration::from_millis(1300));
+        assert_eq!(requests.due(), Some(start + Duration::from_millis(1300)));
+        requests.satisfy();
+        requests.want_first(start + Duration::from_millis(1100));
+        assert_eq!(requests.due(), Some(start + Duration::from_millis(1150)));
     }
 }

@@ -13,6 +13,7 @@ use std::{
 use roomful_types::{AudioLevel, Codec, MediaKind, Mid, ParticipantId};
 
 use crate::media::{MediaCommand, MediaNotice, SourceId};
+use keyframe::KeyframeRequests;
 use slot::Slot;
 use source::Source;
 
@@ -140,7 +141,7 @@ impl Forwarder {
     pub fn keyframe_requested(&mut self, peer: ParticipantId, mid: Mid, now: Instant) {
         let slot = self.subscribers.get(&peer).and_then(|sections| sections.get(&mid));
         if let Some(source) = slot.and_then(Slot::source) {
-            self.owe_keyframe(source, now);
+            self.owe_keyframe(source, |requests| requests.want(now));
         }
     }
 
@@ -283,7 +284,7 @@ impl Forwarder {
         let (Some(slot), Some(source)) = (slot, self.sources.get_mut(&id)) else { return };
         slot.bind(id, source.codec, &mut self.seed);
         source.sections.insert((peer, mid));
-        self.owe_keyframe(id, now);
+        self.owe_keyframe(id, |requests| requests.want_first(now));
     }
 
     fn unbind(&mut self, peer: ParticipantId, mid: Mid) {
@@ -295,11 +296,11 @@ impl Forwarder {
         }
     }
 
-    fn owe_keyframe(&mut self, id: SourceId, now: Instant) {
+    fn owe_keyframe(&mut self, id: SourceId, want: impl FnOnce(&mut KeyframeRequests)) {
         if let Some(source) = self.sources.get_mut(&id).filter(|source| source.enabled)
             && id.kind == MediaKind::Video
         {
-            source.keyframe.want(now);
+            want(&mut source.keyframe);
             self.owing.insert(id);
         }
     }
