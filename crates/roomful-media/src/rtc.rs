@@ -2,18 +2,19 @@
 
 use std::{
     net::SocketAddr,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use roomful_types::{Codec, Mid};
 use str0m::{
-    RtcConfig,
+    Input, Rtc, RtcConfig,
     format::{Codec as RtcCodec, CodecConfig, PayloadParams},
     media::{Mid as RtcMid, Pt},
+    net::{Protocol, Receive},
     rtp::rtcp::SenderInfo,
 };
 
-use crate::dtls::crypto_provider;
+use crate::{candidates::Datagram, dtls::crypto_provider};
 
 /// How often senders report the time of their media (RFC 3550 §6.4.1). A receiver cannot put sound and picture in step
 /// before the first report.
@@ -68,6 +69,21 @@ pub(crate) fn config() -> RtcConfig {
     codecs.enable_vp8(true);
     codecs.add_h264(H264.into(), Some(H264_RTX.into()), true, CONSTRAINED_BASELINE);
     config
+}
+
+/// Takes in a datagram. What is none of the peer's is ignored.
+pub(crate) fn receive(rtc: &mut Rtc, datagram: Datagram<'_>, now: Instant) {
+    let Datagram { source, destination, bytes } = datagram;
+    if let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) {
+        handle(rtc, Input::Receive(now, receive));
+    }
+}
+
+/// Takes in an input. str0m reports malformed packets of a peer as errors too; the association goes on.
+pub(crate) fn handle(rtc: &mut Rtc, input: Input<'_>) {
+    if let Err(error) = rtc.handle_input(input) {
+        tracing::debug!(%error, "input ignored");
+    }
 }
 
 /// Returns how a codec is called on a section that negotiated these payload types.

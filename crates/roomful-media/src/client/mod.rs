@@ -16,7 +16,7 @@ use str0m::{
     bwe::BweKind,
     change::{SdpAnswer, SdpPendingOffer},
     media::{Direction, KeyframeRequestKind},
-    net::{Protocol, Receive},
+    net::Protocol,
     rtp::RtpPacket,
 };
 
@@ -336,16 +336,13 @@ impl ClientPeer {
     /// Takes in a datagram. What is none of ours is ignored.
     pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
         self.now = self.now.max(now);
-        let Datagram { source, destination, bytes } = datagram;
-        if let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) {
-            self.input(Input::Receive(self.now, receive));
-        }
+        rtc::receive(&mut self.rtc, datagram, self.now);
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        self.input(Input::Timeout(self.now));
+        rtc::handle(&mut self.rtc, Input::Timeout(self.now));
         for mid in self.receivers.keys().copied().collect::<Vec<_>>() {
             self.drain_receiver(mid);
         }
@@ -367,13 +364,6 @@ impl ClientPeer {
                     self.disconnected();
                 }
             }
-        }
-    }
-
-    fn input(&mut self, input: Input<'_>) {
-        if let Err(error) = self.rtc.handle_input(input) {
-            // str0m reports malformed packets of a peer this way too; the association goes on.
-            tracing::debug!(%error, "input ignored");
         }
     }
 

@@ -144,16 +144,13 @@ impl ServerPeer {
     /// Takes in a datagram. Drain [`poll_output`](Self::poll_output) before the next: a second packet would replace the first.
     pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
         self.now = self.now.max(now);
-        let Datagram { source, destination, bytes } = datagram;
-        if let Ok(receive) = Receive::new(Protocol::Udp, source, destination, bytes) {
-            self.input(Input::Receive(self.now, receive));
-        }
+        rtc::receive(&mut self.rtc, datagram, self.now);
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        self.input(Input::Timeout(self.now));
+        rtc::handle(&mut self.rtc, Input::Timeout(self.now));
     }
 
     /// Queues packets for the client, in this order; they leave with the next [`handle_timeout`](Self::handle_timeout).
@@ -200,13 +197,6 @@ impl ServerPeer {
                     self.rtc.disconnect();
                 }
             }
-        }
-    }
-
-    fn input(&mut self, input: Input<'_>) {
-        if let Err(error) = self.rtc.handle_input(input) {
-            // str0m reports malformed packets of a peer this way too; the association goes on.
-            tracing::debug!(%error, "input ignored");
         }
     }
 
