@@ -74,35 +74,34 @@ fn age_of(frame: &RemoteFrame, written: &Written) -> Duration {
     written.back().expect("not empty").media_time - original.media_time
 }
 
-/// Offsets between a track's capture times and the media times that its publisher gave, in milliseconds, from `begin` on.
-fn offsets(frames: &[RemoteFrame], written: &Written, begin: Duration) -> RangeInclusive<i128> {
+/// Offsets between a track's capture times and the media times that its publisher gave, in milliseconds.
+fn offsets(frames: &[RemoteFrame], written: &Written) -> RangeInclusive<i128> {
     let written = written.lock().expect("nobody panics");
-    let frames = || frames.iter().filter(|frame| frame.media_time >= begin);
-    let offsets: Vec<i128> = frames()
+    let offsets: Vec<i128> = frames
+        .iter()
         .filter_map(|frame| {
             let captured = frame.captured_at?.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
             let original = written.iter().rev().find(|one| one.data == frame.data).expect("was written");
             Some(captured.as_millis() as i128 - original.media_time.as_millis() as i128)
         })
         .collect();
-    assert!(offsets.len() > frames().count() / 2, "half a second until capture times are known");
+    // Half a second until the publisher reports, and as much until the server does.
+    assert!(offsets.len() > frames.len() / 4, "only {} capture times", offsets.len());
     *offsets.iter().min().expect("some")..=*offsets.iter().max().expect("some")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sound_and_picture_are_in_step_from_the_first_capture_time_on() {
-    stay_in_step(Duration::ZERO, Duration::ZERO).await;
+    stay_in_step(Duration::ZERO).await;
 }
 
-/// The first 1.5 s are left out, in which picture and sound are *not* yet in step on such a link, although they should be:
-/// until a publisher has reported, the server takes the time of arrival for that of capture, and may report that on.
 #[tokio::test(flavor = "multi_thread")]
 async fn sound_and_picture_stay_in_step_when_the_picture_takes_longer() {
-    stay_in_step(Duration::from_millis(100), Duration::from_millis(1500)).await;
+    stay_in_step(Duration::from_millis(100)).await;
 }
 
 /// Checks the skew of streams one after another on one slot, over links that hold video back.
-async fn stay_in_step(late: Duration, begin: Duration) {
+async fn stay_in_step(late: Duration) {
     let slow_video = move |_, datagram: &[u8]| match payload_type(datagram) {
         Some(kind) if kind != OPUS && !late.is_zero() => Fate::Delay(late),
         Some(_) | None => Fate::Pass,
@@ -122,8 +121,8 @@ async fn stay_in_step(late: Duration, begin: Duration) {
         let (mut audio, mut video) = subscribe(&bob, room, &camera).await;
         let (audio, video) = tokio::join!(read(&mut audio, 100), read(&mut video, 60));
         println!("read in {:?}", begin_reading.elapsed());
-        let audio = offsets(&audio, &player.audio, begin);
-        let video = offsets(&video, &player.video, begin);
+        let audio = offsets(&audio, &player.audio);
+        let video = offsets(&video, &player.video);
         println!("capture time less media time, ms: audio {audio:?}, video {video:?}");
         let skew = (audio.end() - video.start()).max(video.end() - audio.start());
         assert!(skew <= 45, "skew of {skew} ms");

@@ -45,9 +45,9 @@ pub struct ReceivedPacket {
     pub marker: bool,
     /// RTP payload.
     pub payload: Arc<[u8]>,
-    /// When it was captured: on the publisher's clock moved by one constant for all its media, never in the future. The time
-    /// of arrival until the publisher has reported.
-    pub captured: Instant,
+    /// When it was captured: on the publisher's clock moved by one constant for all its media, never in the future. None until
+    /// the publisher has reported.
+    pub captured: Option<Instant>,
     /// How loud it is, if it says so.
     pub audio_level: Option<AudioLevel>,
 }
@@ -84,6 +84,10 @@ const HISTORY_TIME: Duration = Duration::from_secs(2);
 /// The most that retransmissions may be of what is sent. Half lets a link through that loses a third, and bounds what a flood
 /// of requests can cause.
 const RETRANSMISSION_SHARE: Option<f32> = Some(0.5);
+
+/// What a time of capture that is not known yet lies ahead. str0m cannot hold its reports back; about the future it reports RTP
+/// time 0, which is how a [`ClientPeer`](crate::ClientPeer) knows that there is nothing to know.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Most media sections of one offer: twice the slots, and as many again for sending. Every poll of a peer walks over them.
 const SECTIONS_MAX: usize = 256;
@@ -165,7 +169,8 @@ impl ServerPeer {
             let Some(stream) = api.stream_tx_by_mid(rtc::mid_to(mid), None) else { continue };
             let level = packet.audio_level.map(|level| -(level.as_negative_dbov() as i8));
             let (sequence, timestamp) = (packet.sequence.into(), packet.timestamp);
-            let write = RtpWrite::new(payload_type, sequence, timestamp, packet.captured, packet.payload)
+            let captured = packet.captured.unwrap_or(self.now + NEVER);
+            let write = RtpWrite::new(payload_type, sequence, timestamp, captured, packet.payload)
                 .marker(packet.marker)
                 .ext_vals(ExtensionValues { audio_level: level, ..ExtensionValues::default() })
                 .nackable(codec.kind() == roomful_types::MediaKind::Video);
@@ -256,23 +261,23 @@ struct PublisherClock {
 }
 
 impl PublisherClock {
-    fn captured(&mut self, packet: &RtpPacket, now: Instant) -> Instant {
+    fn captured(&mut self, packet: &RtpPacket, now: Instant) -> Option<Instant> {
         let report = packet.last_sender_info.filter(|report| report.sender_packet_count > 0);
-        let Some(report) = report else { return now };
+        let report = report?;
         let clock_rate = packet.time.frequency().get();
         let captured = rtc::captured_at(&report, packet.header.timestamp, clock_rate);
-        let Some(captured) = captured else { return now };
+        let captured = captured?;
         let (theirs, ours) = *self.anchor.get_or_insert((captured, now));
         let mapped = match captured.duration_since(theirs) {
             Ok(later) => ours.checked_add(later),
             Err(earlier) => ours.checked_sub(earlier.duration()),
         };
         match mapped {
-            Some(mapped) if mapped <= now => mapped,
+            Some(mapped) if mapped <= now => Some(mapped),
             // Faster on its way than the anchor: take it instead, or a report would speak of the future.
             _ => {
                 self.anchor = Some((captured, now));
-                now
+                Some(now)
             }
         }
     }

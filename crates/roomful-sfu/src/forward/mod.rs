@@ -62,8 +62,8 @@ pub struct SourcePacket {
     pub marker: bool,
     /// RTP payload; empty for padding.
     pub payload: Arc<[u8]>,
-    /// When it was captured, on the publisher's clock moved by one constant per publisher.
-    pub captured: Instant,
+    /// When it was captured, on the publisher's clock moved by one constant per publisher; none until that is known.
+    pub captured: Option<Instant>,
     /// How loud it is, if it says so.
     pub audio_level: Option<AudioLevel>,
 }

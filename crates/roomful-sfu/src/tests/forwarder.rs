@@ -92,7 +92,7 @@ impl Scene {
             timestamp,
             marker: false,
             payload: payload.into(),
-            captured: self.now,
+            captured: Some(self.now),
             audio_level: None,
         };
         self.forwarder.ingest(peer(0), mid(section), packet);

@@ -32,7 +32,7 @@ pub struct RemoteFrame {
     /// When it belongs, counted from the first frame of the track.
     pub media_time: Duration,
     /// When it was captured, on the publisher's clock moved by one constant for all its tracks. None until its publisher has
-    /// reported, about half a second.
+    /// reported, within a second.
     pub captured_at: Option<SystemTime>,
     /// Whether decoding can begin here; always for audio.
     pub is_keyframe: bool,
