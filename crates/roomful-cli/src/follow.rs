@@ -3,12 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use roomful::{
-    Error, ErrorKind, EventKind, Origin, ParticipantId, RemoteTracks, Room, State, Status, StreamId,
+    Error, ErrorKind, Event, EventKind, Origin, ParticipantId, RemoteTracks, Room, State, Status, StreamId,
     StreamKey, SubscriptionConfig,
 };
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::format;
+use crate::{failure::Failure, format};
 
 /// Subscribes to everything.
 #[derive(Debug)]
@@ -68,11 +68,21 @@ impl Follower {
     }
 
     /// Takes in what happened.
-    pub(crate) fn on_event(&mut self, kind: &EventKind, state: &State) {
-        if matches!(kind, EventKind::Connected | EventKind::StreamPublished { .. } | EventKind::Lagged { .. })
-        {
-            self.look(state);
+    ///
+    /// # Errors
+    /// When there is nothing more to follow: the room is left or lost.
+    pub(crate) fn on_event(&mut self, event: Option<Event>) -> Result<(), Failure> {
+        let event = event.ok_or_else(|| Failure::work("the room is gone; run the command again"))?;
+        if let EventKind::Disconnected { reason } = event.kind {
+            return Err(Failure::disconnected(reason));
         }
+        if matches!(
+            event.kind,
+            EventKind::Connected | EventKind::StreamPublished { .. } | EventKind::Lagged { .. }
+        ) {
+            self.look(&event.state);
+        }
+        Ok(())
     }
 
     /// Waits for what comes of asking. May be dropped at any time without losing anything.

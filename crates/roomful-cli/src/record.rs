@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use parking_lot::Mutex;
-use roomful::{EventKind, RemoteTrack};
+use roomful::RemoteTrack;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
@@ -36,14 +36,8 @@ pub(crate) async fn run(args: RecordArgs, stop: Stop) -> Result<(), Failure> {
     let mut result = loop {
         tokio::select! {
             () = &mut ending => break Ok(()),
-            event = joined.events.recv() => match event {
-                Some(event) => {
-                    if let EventKind::Disconnected { reason } = event.kind {
-                        break Err(Failure::disconnected(reason));
-                    }
-                    follower.on_event(&event.kind, &event.state);
-                }
-                None => break Err(Failure::work("the room is gone; run the command again")),
+            event = joined.events.recv() => if let Err(failure) = follower.on_event(event) {
+                break Err(failure);
             },
             followed = follower.next() => match followed {
                 Followed::Taken(taken) => session.record(taken, &args.out),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use roomful::{EventKind, MediaKind, ParticipantId, RemoteTrack, Room, State, Stream, StreamId};
+use roomful::{MediaKind, ParticipantId, RemoteTrack, Room, State, Stream, StreamId};
 use tokio::time::Instant;
 
 use crate::{
@@ -38,14 +38,8 @@ pub(crate) async fn run(args: WatchArgs, stop: Stop) -> Result<(), Failure> {
     let result = loop {
         tokio::select! {
             () = &mut ending => break Ok(()),
-            event = joined.events.recv() => match event {
-                Some(event) => {
-                    if let EventKind::Disconnected { reason } = event.kind {
-                        break Err(Failure::disconnected(reason));
-                    }
-                    follower.on_event(&event.kind, &event.state);
-                }
-                None => break Err(Failure::work("the room is gone; run the command again")),
+            event = joined.events.recv() => if let Err(failure) = follower.on_event(event) {
+                break Err(failure);
             },
             followed = follower.next() => match followed {
                 Followed::Taken(taken) => watched.take(taken),
