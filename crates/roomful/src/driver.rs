@@ -72,8 +72,8 @@ pub(crate) struct Driver {
     /// Taken out when the driver ends as it should.
     client: Option<Client>,
     transport: Transport,
-    sockets: [Option<Socket>; 2],
-    batch: Batch,
+    /// For IPv4 and IPv6, each with what is on its way out of it.
+    sockets: [Option<(Socket, Batch)>; 2],
     signal: Option<Signal>,
     server_url: String,
     hub: Arc<Hub>,
@@ -102,15 +102,14 @@ impl Driver {
     ) -> Self {
         let wake = Arc::new(Wake::new());
         let sockets = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)]
-            .map(|any| Socket::bind(SocketAddr::new(any, 0)).ok());
-        let addresses = sockets.iter().flatten().flat_map(own_addresses).collect();
+            .map(|any| Some((Socket::bind(SocketAddr::new(any, 0)).ok()?, Batch::new())));
+        let addresses = sockets.iter().flatten().flat_map(|(socket, _)| own_addresses(socket)).collect();
         let mut config = roomful_media::ClientConfig::default();
         config.initial_bitrate = options.initial_bitrate;
         Self {
             client: Some(client),
             transport: Transport::new(config, addresses, wake.clone()),
             sockets,
-            batch: Batch::new(),
             signal: None,
             server_url: options.server_url.clone(),
             hub,
@@ -183,16 +182,16 @@ impl Driver {
         let until = loop {
             match self.transport.poll() {
                 Ok(transmit) => {
-                    let [v4, v6] = &self.sockets;
+                    let [v4, v6] = &mut self.sockets;
                     let socket = if transmit.destination.is_ipv4() { v4 } else { v6 };
-                    if let Some(socket) = socket {
-                        self.batch.push(socket, transmit.source.ip(), transmit.destination, &transmit.bytes);
+                    if let Some((socket, batch)) = socket {
+                        batch.push(socket, transmit.source.ip(), transmit.destination, &transmit.bytes);
                     }
                 }
                 Err(until) => break until,
             }
         };
-        self.sockets.iter().flatten().for_each(|socket| self.batch.flush(socket));
+        self.sockets.iter_mut().flatten().for_each(|(socket, batch)| batch.flush(socket));
         if let Some(seat) = self.seat.upgrade() {
             seat.lock().stats = self.transport.stats();
         }
@@ -280,7 +279,7 @@ impl Driver {
     fn receive(&mut self, index: usize) {
         let now = clock::now();
         let Self { sockets, transport, .. } = self;
-        let Some(socket) = &mut sockets[index] else { return };
+        let Some((socket, _)) = &mut sockets[index] else { return };
         for _ in 0..RECEIVES_PER_TURN {
             let each = |arrival: Arrival<'_>| {
                 let Arrival { source, destination, bytes } = arrival;
@@ -351,10 +350,10 @@ async fn next_event(signal: &mut Option<Signal>) -> SignalEvent {
     }
 }
 
-async fn readable(socket: Option<&Socket>) {
+async fn readable(socket: Option<&(Socket, Batch)>) {
     match socket {
         // Errors of a UDP socket are about single datagrams; receiving finds out.
-        Some(socket) => drop(socket.readable().await),
+        Some((socket, _)) => drop(socket.readable().await),
         None => std::future::pending().await,
     }
 }

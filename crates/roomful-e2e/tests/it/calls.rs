@@ -1,5 +1,7 @@
 //! Calls as they should go.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
 use roomful::EventKind;
 
 use crate::harness::{Player, World, assert_identical, key, read, subscribe, within};
@@ -14,8 +16,29 @@ async fn two_clients_exchange_h264_and_opus_byte_for_byte() {
     exchange("camera-360.h264").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn media_comes_and_goes_at_every_address_of_the_machine() {
+    let world = World::start_with(|config| config.media = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await;
+    exchange_in(&world, "camera-90.ivf").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_ipv6_is_like_any_other() {
+    let loopback = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    if UdpSocket::bind(loopback).is_err() {
+        println!("this machine has no IPv6; nothing to test");
+        return;
+    }
+    let world = World::start_with(|config| (config.http, config.media) = (loopback, loopback)).await;
+    exchange_in(&world, "camera-90.ivf").await;
+}
+
 async fn exchange(video: &str) {
-    let world = World::start().await;
+    exchange_in(&World::start().await, video).await;
+}
+
+/// Two participants take each other's streams, and one leaves.
+async fn exchange_in(world: &World, video: &str) {
     let (alice, bob) = (world.join("alice").await, world.join("bob").await);
     let camera = key("camera");
     let players = [Player::start(video, "voice-a.ogg"), Player::start(video, "voice-b.ogg")];
