@@ -1,8 +1,8 @@
 //! A client of a room as a pure engine.
 //!
 //! Commands of the application, signals of the server and notices of the media transport go in; signals, media commands,
-//! events and the results of commands come out. The same engine runs under the native SDK, in the browser and in the
-//! simulator. It deliberately owns no socket, clock, task or random source and touches no media: a shell moves its outputs.
+//! events and the results of commands come out. The native SDK runs it; nothing in it keeps a browser or a simulator from doing so.
+//! It deliberately owns no socket, clock, task or random source and touches no media: a shell moves its outputs.
 //!
 //! After each input, call [`Client::poll_output`] until it answers [`Output::Wait`]:
 //!

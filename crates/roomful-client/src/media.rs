@@ -6,7 +6,7 @@ use roomful_protocol::{OfferId, SlotMids};
 use roomful_state::TrackId;
 use roomful_types::{Codec, Mid, StreamKey};
 
-/// One peer connection, whoever makes it: str0m, a browser, or a simulator.
+/// One peer connection, whoever makes it. The SDK does so with str0m.
 pub trait MediaTransport {
     /// Carries a command out.
     fn handle_command(&mut self, command: MediaCommand, now: Instant);
