@@ -85,8 +85,8 @@ impl Socket {
         self.io.writable().await
     }
 
-    /// Receives what one call of the kernel gives and hands on each datagram. Returns how many there were; 0 when there is
-    /// nothing to receive.
+    /// Receives what one call of the kernel gives and hands on each datagram that is not empty. Returns 0 when there was nothing
+    /// to receive, and how many there were otherwise.
     ///
     /// # Errors
     /// Those of the socket. On some systems an earlier send to a closed port shows here; receiving may go on.
@@ -108,7 +108,8 @@ impl Socket {
                 count += 1;
             }
         }
-        Ok(count)
+        // An empty datagram is none to hand on, but something was there.
+        Ok(count.max(messages))
     }
 
     /// Sends a run of datagrams, all of `segment` bytes but the last, which may be shorter.

@@ -101,6 +101,8 @@ async fn converse(
     let _ = events.send(SignalEvent::Opened).await;
     loop {
         tokio::select! {
+            // What was said last must leave also when the driver is gone and the server goes on talking.
+            biased;
             message = to_send.recv() => match message {
                 Some(message) => {
                     let sent = timeout(SEND_TIMEOUT, sink.send(Message::Text(encode(&message).into()))).await;

@@ -168,10 +168,7 @@ impl TrackWriter {
                 self.seen.target = Some(target);
                 return TrackRequest::TargetBitrate(target);
             }
-            if self.needs.changed().await.is_err() {
-                // The track is gone, and with it everybody who could want something.
-                std::future::pending::<()>().await;
-            }
+            self.needs.changed().await.expect("the writer itself keeps the sending end alive");
         }
     }
 }
