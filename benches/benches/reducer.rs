@@ -33,6 +33,8 @@ fn stream(number: usize) -> Stream {
         origin: Origin::Remote,
         is_audio_enabled: true,
         is_video_enabled: true,
+        is_audio_censored: false,
+        is_video_censored: false,
         audio_track: None,
         video_track: None,
         is_configured: false,

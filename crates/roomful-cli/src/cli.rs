@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{ArgAction, Args, Parser, Subcommand, value_parser};
-use roomful::{RoomId, StreamKey};
+use roomful::{Fingerprint, RoomId, StreamKey};
 
 use crate::failure::EXIT_CODES;
 
@@ -61,6 +61,15 @@ pub(crate) struct ServeArgs {
     /// Where all media comes and goes, UDP.
     #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7071)))]
     pub(crate) media: SocketAddr,
+    /// Where signalling over QUIC is served, UDP; by default at port 7072 when there is a certificate. `--dev` makes one.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) quic: Option<SocketAddr>,
+    /// The certificates of the QUIC address in PEM, its own first.
+    #[arg(long, value_name = "FILE", requires = "quic_key")]
+    pub(crate) quic_cert: Option<PathBuf>,
+    /// The private key of that certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "quic_cert")]
+    pub(crate) quic_key: Option<PathBuf>,
     /// An address at which clients reach the media port, behind a NAT. May be given several times; without it all addresses
     /// of this machine are offered.
     #[arg(long, value_name = "IP")]
@@ -74,6 +83,12 @@ pub(crate) struct ServerArgs {
     /// loopback.
     #[arg(long, value_name = "URL", env = "ROOMFUL_SERVER", default_value = DEFAULT_SERVER)]
     pub(crate) server: String,
+    /// Where signalling is, when not at the server's own address: `quic://HOST:PORT`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) signal: Option<String>,
+    /// The fingerprint of the QUIC certificate, as `serve --dev` prints it; without it, the system's authorities are trusted.
+    #[arg(long, value_name = "HEX", requires = "signal")]
+    pub(crate) fingerprint: Option<Fingerprint>,
 }
 
 /// Which room.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     api::{Api, TokenRequest},
-    cli::RoomArgs,
+    cli::{RoomArgs, ServerArgs},
     failure::Failure,
     interrupt::Stop,
     output,
@@ -36,7 +36,14 @@ pub(crate) async fn join(
         if entry.is_new {
             output::note(&format!("made the room {}: nobody was there", args.room));
         }
-        enter(&api, entry.id, identity).await
+        let ServerArgs { signal, fingerprint, .. } = &args.server;
+        enter(&api, entry.id, identity, |options| {
+            if let Some(signal) = signal {
+                options.server_url.clone_from(signal);
+            }
+            options.server_fingerprint = *fingerprint;
+        })
+        .await
     };
     tokio::select! {
         joined = joined => joined.map(Some),
@@ -48,10 +55,16 @@ pub(crate) async fn join(
 }
 
 /// Makes a token and joins.
-pub(crate) async fn enter(api: &Api, room_id: RoomId, identity: Option<&str>) -> Result<Joined, Failure> {
+pub(crate) async fn enter(
+    api: &Api,
+    room_id: RoomId,
+    identity: Option<&str>,
+    change: impl FnOnce(&mut RoomOptions),
+) -> Result<Joined, Failure> {
     let token = api.token(room_id, TokenRequest { identity, ..TokenRequest::default() }).await?;
     let mut options = RoomOptions::new(api.server(), room_id, token.token);
     options.connect_timeout = CONNECT_TIMEOUT;
+    change(&mut options);
     let room = Room::new(options);
     let events = room.events();
     let begin = Instant::now();

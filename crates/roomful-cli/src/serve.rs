@@ -1,8 +1,12 @@
 //! `roomful serve`: the server as a command.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
-use roomful_server::{Server, ServerConfig, ServerStats};
+use roomful::Fingerprint;
+use roomful_server::{QuicIdentity, Server, ServerConfig, ServerStats};
 use tokio::time::Instant;
 
 use crate::{
@@ -22,9 +26,10 @@ pub(crate) async fn run(args: ServeArgs, stop: Stop) -> Result<(), Failure> {
     let server = Server::start(config).await.map_err(|error| match &error {
         roomful_server::StartError::Config(_) => Failure::usage(error.to_string()),
         roomful_server::StartError::Http { source, .. }
+        | roomful_server::StartError::Quic { source, .. }
         | roomful_server::StartError::Media { source, .. } => Failure::work(format!("{error} ({source})")),
     })?;
-    for line in banner(&args, &key, server.http_address(), server.media_address()) {
+    for line in banner(&args, &key, &Served::by(&server)) {
         Target::Stdout.line(&line);
     }
     let begin = Instant::now();
@@ -76,6 +81,7 @@ fn config(args: &ServeArgs, key: &Key) -> Result<ServerConfig, Failure> {
         )));
     }
     config.media = args.media;
+    config.quic = quic(args)?;
     if !args.public_ip.is_empty() && args.media.port() == 0 {
         return Err(Failure::usage("--public-ip needs a fixed media port; give one with --media ADDR:PORT"));
     }
@@ -83,8 +89,46 @@ fn config(args: &ServeArgs, key: &Key) -> Result<ServerConfig, Failure> {
     Ok(config)
 }
 
+/// Where QUIC is served: for development with a certificate made on the spot, else with the given one, if any.
+fn quic(args: &ServeArgs) -> Result<Option<(SocketAddr, QuicIdentity)>, Failure> {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+    };
+    let any = if args.dev { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+    let address = args.quic.unwrap_or(SocketAddr::from((any, QUIC_PORT)));
+    match (&args.quic_cert, &args.quic_key) {
+        (Some(certificates), Some(key)) => {
+            let identity = QuicIdentity::Pem { certificates: read(certificates)?, key: read(key)? };
+            Ok(Some((address, identity)))
+        }
+        _ if args.dev => Ok(Some((address, QuicIdentity::SelfSigned))),
+        _ if args.quic.is_some() => {
+            Err(Failure::usage("--quic needs a certificate; give --quic-cert FILE and --quic-key FILE"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Where QUIC is served when no port is given.
+const QUIC_PORT: u16 = 7072;
+
+/// What is served where.
+struct Served {
+    http: SocketAddr,
+    media: SocketAddr,
+    quic: Option<(SocketAddr, Fingerprint)>,
+}
+
+impl Served {
+    const fn by(server: &Server) -> Self {
+        Self { http: server.http_address(), media: server.media_address(), quic: server.quic() }
+    }
+}
+
 /// Says what is served, where, and how to join.
-fn banner(args: &ServeArgs, key: &Key, http: SocketAddr, media: SocketAddr) -> Vec<String> {
+fn banner(args: &ServeArgs, key: &Key, served: &Served) -> Vec<String> {
+    let Served { http, media, quic } = *served;
     let reached = match (&args.public_ip[..], media.ip().is_unspecified()) {
         ([], true) => " (at all addresses of this machine)".to_owned(),
         ([], false) => String::new(),
@@ -95,6 +139,9 @@ fn banner(args: &ServeArgs, key: &Key, http: SocketAddr, media: SocketAddr) -> V
     };
     let mut lines =
         vec![format!("REST and signalling on http://{http}"), format!("media on UDP {media}{reached}")];
+    if let Some((address, fingerprint)) = quic {
+        lines.push(format!("signalling also on quic://{address}, certificate {fingerprint}"));
+    }
     match (args.dev, key) {
         (true, Key::Development) => {
             lines.push(
@@ -174,6 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn quic_has_a_certificate_of_its_own_or_is_not_served() {
+        let served =
+            |line: &str| config(&args(line), &Key::Development).map(|config| config.quic.map(|quic| quic.0));
+        assert_eq!(served("--dev").unwrap(), Some(([127, 0, 0, 1], QUIC_PORT).into()));
+        assert_eq!(served("").unwrap(), None);
+        assert_eq!(served("--quic 0.0.0.0:1").unwrap_err().kind(), FailureKind::Usage);
+        let missing = served("--quic-cert /no/such --quic-key /no/such").unwrap_err();
+        assert!(missing.to_string().contains("/no/such"), "{missing}");
+    }
+
+    #[test]
     fn public_addresses_get_the_media_port() {
         let args = args("--public-ip 192.0.2.1 --public-ip 2001:db8::1 --media 0.0.0.0:9000");
         let config = config(&args, &Key::Development).unwrap();
@@ -183,8 +241,8 @@ mod tests {
 
     #[test]
     fn the_development_key_is_mentioned() {
-        let lines =
-            banner(&args("--dev"), &Key::Development, ([127, 0, 0, 1], 7070).into(), ([0; 4], 7071).into());
+        let served = Served { http: ([127, 0, 0, 1], 7070).into(), media: ([0; 4], 7071).into(), quic: None };
+        let lines = banner(&args("--dev"), &Key::Development, &served);
         assert!(lines.join("\n").contains("built-in development key"), "{lines:?}");
     }
 }

@@ -5,23 +5,25 @@ use std::{
     time::Instant,
 };
 
+use rand::{SeedableRng, rngs::SmallRng};
 use roomful_protocol::{
-    ChatMessage, ClientMessage, DisconnectReason as WireReason, ErrorCode, JoinRequest, JoinResponse,
-    LeaveReason, LeaveRequest, MessageKind, MessageRequest, OfferResponse, ParticipantInfo, PingRequest,
-    RequestId, ServerMessage, StreamInfo, TrackInfo, WIRE_VERSION, limits,
+    ChatMessage, ClientMessage, DisableMetricsRequest, DisconnectReason as WireReason, EnableMetricsRequest,
+    ErrorCode, JoinRequest, JoinResponse, LeaveReason, LeaveRequest, MessageKind, MessageRequest,
+    OfferResponse, ParticipantInfo, PingRequest, RequestId, ServerMessage, StreamInfo, TrackInfo,
+    WIRE_VERSION, limits,
 };
-use roomful_state::{
-    Action, Event, EventKind, Message, Origin, Participant, State, Status, Stream, TrackId, apply,
-};
+use roomful_state::{Action, Event, EventKind, Message, Origin, Participant, State, Status, Stream, apply};
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, RoomId, StreamId, StreamKey};
 
 use crate::{
-    command::{Command, CommandError, CommandId, Connect, Reply, SendMessage},
+    command::{Command, CommandError, CommandId, Connect, EnableMetrics, Reply, SendMessage},
     config::ClientConfig,
+    link::{Link, Ticket},
     media::{MediaCommand, MediaNotice},
     negotiation::Negotiation,
     publication::Publications,
     subscription::Subscriptions,
+    token::Token,
 };
 
 /// The client of one room.
@@ -31,20 +33,28 @@ use crate::{
 #[derive(Debug)]
 pub struct Client {
     pub(crate) config: ClientConfig,
-    room_id: RoomId,
+    pub(crate) room_id: RoomId,
     pub(crate) state: State,
-    stage: Stage,
+    pub(crate) stage: Stage,
+    pub(crate) link: Link,
+    /// What a resume must show; known from the join on.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) token: Option<Token>,
+    /// The highest number of a message that arrived.
+    pub(crate) received: u64,
+    pub(crate) random: SmallRng,
     pub(crate) negotiation: Negotiation,
     pub(crate) publications: Publications,
     pub(crate) subscriptions: Subscriptions,
-    requests: BTreeMap<RequestId, Request>,
+    /// What is asked of the server and not answered yet.
+    pub(crate) requests: BTreeMap<RequestId, Asked>,
     last_request: u32,
     /// When each command that somebody waits for runs out of time.
     deadlines: BTreeMap<CommandId, Instant>,
-    now: Instant,
-    next_ping: Instant,
-    heard_at: Instant,
-    outputs: VecDeque<Output>,
+    pub(crate) now: Instant,
+    pub(crate) next_ping: Instant,
+    pub(crate) heard_at: Instant,
+    pub(crate) outputs: VecDeque<Output>,
 }
 
 /// What happens to the client.
@@ -100,12 +110,18 @@ pub enum WaitReason {
     CommandTimeout,
     /// The server is to hear from this client.
     Keepalive,
+    /// The lost connection is tried again, or an attempt runs out of time.
+    Reconnect,
+    /// The application is to hear that the token ends.
+    TokenExpiring,
+    /// The media path did not come back; another one is looked for.
+    MediaPath,
     /// Only another input makes a difference.
     Input,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     Idle,
     /// Waits for the connection.
     Opening(CommandId, Connect),
@@ -116,10 +132,21 @@ enum Stage {
     Leaving(Vec<CommandId>),
 }
 
+/// A request to the server.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) what: Request,
+    /// To be said again, should the connection get lost.
+    pub(crate) message: ClientMessage,
+    /// Whether it was said, as far as this side knows.
+    pub(crate) is_sent: bool,
+}
+
 /// What a request to the server was for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
     Join,
+    Resume,
     Leave,
     Ping,
     Offer,
@@ -128,18 +155,45 @@ pub(crate) enum Request {
     Subscribe,
     UpdateSubscription,
     Unsubscribe(Option<CommandId>, (ParticipantId, StreamKey), StreamId),
-    Message(CommandId),
+    Token(CommandId, String),
+    /// Changes nothing here.
+    Plain(CommandId),
+}
+
+impl Request {
+    /// Returns whether it matters to this command and to nothing else.
+    fn is_only_for(&self, command: CommandId) -> bool {
+        match self {
+            Self::Plain(id) | Self::Token(id, _) => *id == command,
+            Self::Join
+            | Self::Resume
+            | Self::Leave
+            | Self::Ping
+            | Self::Offer
+            | Self::Change
+            | Self::Unpublish(..)
+            | Self::Subscribe
+            | Self::UpdateSubscription
+            | Self::Unsubscribe(..) => false,
+        }
+    }
 }
 
 impl Client {
-    /// Makes the client of a room that it is not connected to.
+    /// Makes the client of a room that it is not connected to. The seed decides how long the pauses between attempts to connect
+    /// again are; clients that were lost together should have different ones.
     #[must_use]
-    pub fn new(config: ClientConfig, room_id: RoomId, now: Instant) -> Self {
+    pub fn new(config: ClientConfig, room_id: RoomId, seed: u64, now: Instant) -> Self {
         Self {
             config,
             room_id,
             state: State::new(),
             stage: Stage::Idle,
+            link: Link::Up,
+            ticket: None,
+            token: None,
+            received: 0,
+            random: SmallRng::seed_from_u64(seed),
             negotiation: Negotiation::default(),
             publications: Publications::default(),
             subscriptions: Subscriptions::default(),
@@ -172,8 +226,17 @@ impl Client {
     pub fn poll_output(&mut self) -> Output {
         self.outputs.pop_front().unwrap_or_else(|| {
             let timeout = self.deadlines.values().min().map(|at| (*at, WaitReason::CommandTimeout));
-            let ping = (self.stage == Stage::Joined).then_some((self.next_ping, WaitReason::Keepalive));
-            match timeout.into_iter().chain(ping).min_by_key(|(at, _)| *at) {
+            let is_joined = self.stage == Stage::Joined;
+            let link = is_joined.then(|| match self.link.deadline() {
+                None => (self.next_ping, WaitReason::Keepalive),
+                Some(at) => (at, WaitReason::Reconnect),
+            });
+            let token = self.token.as_ref().and_then(|token| token.warn_at);
+            let token = token.filter(|_| is_joined).map(|at| (at, WaitReason::TokenExpiring));
+            let path = self.negotiation.restart_at().filter(|_| is_joined && self.link.is_up());
+            let path = path.map(|at| (at, WaitReason::MediaPath));
+            let all = [timeout, link, token, path];
+            match all.into_iter().flatten().min_by_key(|(at, _)| *at) {
                 Some((until, why)) => Output::Wait { until: Some(until), why },
                 None => Output::Wait { until: None, why: WaitReason::Input },
             }
@@ -208,12 +271,16 @@ impl Client {
             | Command::AddSubscription(_)
             | Command::UpdateSubscription(_)
             | Command::RemoveSubscription(..)
-            | Command::SendMessage(_) => self.config.request_timeout,
+            | Command::SendMessage(_)
+            | Command::UpdateToken(_)
+            | Command::EnableMetrics(_)
+            | Command::DisableMetrics(_) => self.config.request_timeout,
         };
         self.deadlines.insert(id, self.now + timeout);
         let begun = match (command, &self.stage) {
             (Command::Connect(connect), Stage::Idle) => {
                 self.apply(Action::Connecting);
+                self.received = 0;
                 self.stage = Stage::Opening(id, connect);
                 self.outputs.push_back(Output::OpenSignal);
                 Ok(())
@@ -243,6 +310,29 @@ impl Client {
                 self.on_remove_subscription(id, (participant, key))
             }
             Command::SendMessage(send) => self.on_send_message(id, send),
+            Command::UpdateToken(token) => {
+                self.on_update_token(id, token);
+                Ok(())
+            }
+            Command::EnableMetrics(enable) => {
+                let EnableMetrics { participants, include_streams, interval } = enable;
+                if participants.iter().any(|id| self.state.participant(*id).is_none()) {
+                    return Err(CommandError::UnknownParticipant);
+                }
+                let bounds = limits::METRICS_INTERVAL_MS;
+                let interval_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+                let interval_ms = interval_ms.clamp(*bounds.start(), *bounds.end());
+                self.request(Request::Plain(id), |request| {
+                    EnableMetricsRequest { request, participants, include_streams, interval_ms }.into()
+                });
+                Ok(())
+            }
+            Command::DisableMetrics(participants) => {
+                self.request(Request::Plain(id), |request| {
+                    DisableMetricsRequest { request, participants }.into()
+                });
+                Ok(())
+            }
         }
     }
 
@@ -260,6 +350,10 @@ impl Client {
                 self.apply(Action::Disconnecting);
                 self.stage = Stage::Leaving(vec![id]);
                 self.close_media();
+                if !self.link.is_up() {
+                    // Nobody is there to say good-bye to.
+                    return self.end(DisconnectReason::UserInitiated);
+                }
                 self.request(Request::Leave, |request| LeaveRequest { request }.into());
             }
         }
@@ -274,7 +368,7 @@ impl Client {
         }
         let message = ChatMessage { kind: MessageKind::Text, payload, meta };
         let recipients = send.recipients;
-        self.request(Request::Message(id), |request| MessageRequest { request, message, recipients }.into());
+        self.request(Request::Plain(id), |request| MessageRequest { request, message, recipients }.into());
         Ok(())
     }
 
@@ -294,9 +388,10 @@ impl Client {
     }
 
     fn on_signal_opened(&mut self) {
-        let Stage::Opening(id, connect) = &self.stage else { return };
+        let Stage::Opening(id, connect) = &self.stage else { return self.on_signal_reopened() };
         let (id, Connect { token, context, enable_messages }) = (*id, connect.clone());
         self.stage = Stage::Joining(id);
+        self.token = Some(Token::new(token.clone()));
         let (room_id, versions) = (self.room_id, vec![WIRE_VERSION]);
         self.request(Request::Join, |request| {
             JoinRequest { request, versions, room_id, token, context, enable_messages }.into()
@@ -307,7 +402,8 @@ impl Client {
         match &self.stage {
             Stage::Idle => {}
             Stage::Opening(..) => self.end_with(DisconnectReason::NetworkError, CommandError::Unreachable),
-            Stage::Joining(_) | Stage::Joined => self.end(DisconnectReason::NetworkError),
+            Stage::Joining(_) => self.end(DisconnectReason::NetworkError),
+            Stage::Joined => self.on_link_lost(),
             Stage::Leaving(_) => self.end(DisconnectReason::UserInitiated),
         }
     }
@@ -316,6 +412,8 @@ impl Client {
         self.heard_at = self.now;
         match message {
             ServerMessage::JoinResponse(response) => self.on_joined(response),
+            ServerMessage::ResumeResponse(response) => self.on_resumed(response),
+            ServerMessage::TokenResponse(response) => self.on_token_updated(&response),
             ServerMessage::OfferResponse(OfferResponse { request, offer, sdp }) => {
                 if self.take_request(request, &Request::Offer) {
                     self.on_answer(offer, sdp);
@@ -333,8 +431,20 @@ impl Client {
                 WireReason::TimedOut => DisconnectReason::TimedOut,
                 WireReason::SessionEnded => DisconnectReason::SessionEnded,
                 WireReason::Kicked => DisconnectReason::Kicked,
+                WireReason::RoomExpired => DisconnectReason::RoomExpired,
+                WireReason::Unauthorized => DisconnectReason::Unauthorized,
+                WireReason::DuplicateIdentity => DisconnectReason::DuplicateIdentity,
             }),
+            ServerMessage::SpeakingNotice(notice) => self.on_speaking(&notice),
+            ServerMessage::DominantSpeakerNotice(notice) => {
+                self.apply(Action::DominantSpeakerChanged { participant: notice.participant_id });
+            }
+            ServerMessage::NetworkMetricsNotice(notice) => self.on_network_metrics(&notice),
             ServerMessage::MessageNotice(notice) => {
+                if notice.delivery <= self.received {
+                    return;
+                }
+                self.received = notice.delivery;
                 let ChatMessage { kind: MessageKind::Text, payload, meta } = notice.message;
                 let message = Message { kind: roomful_state::MessageKind::Text, payload, meta };
                 let (sender, recipients) = (notice.sender, notice.recipients);
@@ -355,18 +465,15 @@ impl Client {
             }
             ServerMessage::StreamPublishedNotice(notice) => {
                 self.reach(notice.version.0);
-                let mut new = stream(&notice.stream);
-                if Some(new.participant_id) == self.state.local_participant_id() {
-                    (new.audio_track, new.video_track) = self.local_tracks(&notice.stream);
-                    new.is_configured = true;
-                }
-                self.apply(Action::StreamPublished { stream: new });
+                let stream = self.stream(&notice.stream);
+                self.apply(Action::StreamPublished { stream });
             }
             ServerMessage::StreamUpdatedNotice(notice) => {
                 self.reach(notice.version.0);
                 let StreamInfo { id, audio, video, .. } = notice.stream;
                 for (kind, track) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
                     self.apply(Action::TrackToggled { stream: id, kind, enabled: is_enabled(track) });
+                    self.apply(Action::TrackCensored { stream: id, kind, censored: is_censored(track) });
                 }
             }
             ServerMessage::StreamUnpublishedNotice(notice) => {
@@ -387,12 +494,16 @@ impl Client {
             return self.end(DisconnectReason::ProtocolError);
         }
         self.stage = Stage::Joined;
+        self.link = Link::Up;
+        self.ticket = Some(Ticket::new(&response));
+        self.set_token_term(response.term);
         self.next_ping = self.now + self.config.keepalive;
+        let streams = response.streams.iter().map(|info| self.stream(info)).collect();
         self.apply(Action::Joined {
             local: response.participant_id,
             version: response.version.0,
             participants: response.participants.into_iter().map(participant).collect(),
-            streams: response.streams.iter().map(stream).collect(),
+            streams,
         });
         if self.state.status() != Status::Connected {
             return self.end(DisconnectReason::ProtocolError);
@@ -402,10 +513,10 @@ impl Client {
     }
 
     fn on_response(&mut self, id: RequestId, result: Result<Reply, ErrorCode>) {
-        let Some(request) = self.requests.remove(&id) else { return };
+        let Some(Asked { what: request, .. }) = self.requests.remove(&id) else { return };
         let refused = result.map_err(CommandError::Refused);
         match request {
-            Request::Join => {
+            Request::Join | Request::Resume => {
                 let Err(code) = result else { return self.end(DisconnectReason::ProtocolError) };
                 self.end_with(reason_of(code), CommandError::Refused(code));
             }
@@ -423,7 +534,7 @@ impl Client {
             Request::Unsubscribe(command, name, stream) => {
                 self.on_unsubscribed(command, name, stream, result);
             }
-            Request::Message(command) => self.finish(Some(command), refused),
+            Request::Plain(command) | Request::Token(command, _) => self.finish(Some(command), refused),
         }
     }
 
@@ -437,6 +548,7 @@ impl Client {
             }
             MediaNotice::Negotiated { offer } => self.on_negotiated(offer),
             MediaNotice::Connected => self.on_media_connected(),
+            MediaNotice::Disconnected => self.on_media_disconnected(),
             MediaNotice::Failed => self.on_media_failed(),
             MediaNotice::SenderOpened { track, first_timestamp } => {
                 self.on_sender_opened(track, first_timestamp)
@@ -452,13 +564,27 @@ impl Client {
                 self.finish(Some(id), Err(error));
             }
         }
-        if self.stage == Stage::Joined && self.now >= self.next_ping {
-            self.next_ping = self.now + self.config.keepalive;
-            if self.now >= self.heard_at + self.config.keepalive * 3 {
-                return self.end(DisconnectReason::NetworkError);
-            }
-            self.request(Request::Ping, |request| PingRequest { request }.into());
+        if self.stage != Stage::Joined {
+            return;
         }
+        self.warn_of_token_end();
+        if !self.link.is_up() {
+            return self.on_link_timeout();
+        }
+        self.check_media_path();
+        if self.now >= self.next_ping {
+            if self.now >= self.heard_at + self.config.keepalive * 3 {
+                return self.drop_link();
+            }
+            self.ping();
+        }
+    }
+
+    /// Shows that this client lives, and which messages it has got.
+    pub(crate) fn ping(&mut self) {
+        self.next_ping = self.now + self.config.keepalive;
+        let received = self.received;
+        self.request(Request::Ping, |request| PingRequest { request, received }.into());
     }
 
     /// Nobody waits for a command any more: undoes what it began. Returns the error to report, had somebody waited.
@@ -474,15 +600,17 @@ impl Client {
             }
             Stage::Idle | Stage::Opening(..) | Stage::Joining(_) | Stage::Joined | Stage::Leaving(_) => {}
         }
+        // What never was said need not be.
+        self.requests.retain(|_, asked| asked.is_sent || !asked.what.is_only_for(id));
         self.abandon_change(id).or_else(|| self.abandon_subscription(id))
     }
 
-    fn end(&mut self, reason: DisconnectReason) {
+    pub(crate) fn end(&mut self, reason: DisconnectReason) {
         self.end_with(reason, CommandError::Disconnected(reason));
     }
 
     /// Ends the stay: everything that waits fails with `error`, and the room can connect again.
-    fn end_with(&mut self, reason: DisconnectReason, error: CommandError) {
+    pub(crate) fn end_with(&mut self, reason: DisconnectReason, error: CommandError) {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
         if stage == Stage::Idle {
             return;
@@ -492,6 +620,8 @@ impl Client {
             self.close_media();
         }
         self.requests.clear();
+        self.link = Link::Up;
+        (self.ticket, self.token) = (None, None);
         self.apply(Action::Disconnected { reason });
         if let Stage::Leaving(commands) = stage {
             for command in commands {
@@ -536,14 +666,18 @@ impl Client {
     ) -> RequestId {
         self.last_request = self.last_request.wrapping_add(1);
         let id = RequestId(self.last_request);
-        self.requests.insert(id, what);
-        self.outputs.push_back(Output::Send(message(id)));
+        let message = message(id);
+        let is_sent = self.link.is_up() || what == Request::Resume;
+        self.requests.insert(id, Asked { what, message: message.clone(), is_sent });
+        if is_sent {
+            self.outputs.push_back(Output::Send(message));
+        }
         id
     }
 
     /// Returns whether a request is under way and of this kind, and forgets it if so.
-    fn take_request(&mut self, id: RequestId, what: &Request) -> bool {
-        let is_this = self.requests.get(&id) == Some(what);
+    pub(crate) fn take_request(&mut self, id: RequestId, what: &Request) -> bool {
+        let is_this = self.requests.get(&id).is_some_and(|asked| asked.what == *what);
         if is_this {
             self.requests.remove(&id);
         }
@@ -557,6 +691,25 @@ impl Client {
         }
     }
 
+    /// Reads a stream; one's own has its tracks.
+    pub(crate) fn stream(&mut self, info: &StreamInfo) -> Stream {
+        let is_own = self.state.local_participant_id() == Some(info.participant_id);
+        let (audio_track, video_track) = if is_own { self.local_tracks(info) } else { (None, None) };
+        Stream {
+            id: info.id,
+            key: info.key.clone(),
+            participant_id: info.participant_id,
+            origin: Origin::Remote,
+            is_audio_enabled: is_enabled(info.audio),
+            is_video_enabled: is_enabled(info.video),
+            is_audio_censored: is_censored(info.audio),
+            is_video_censored: is_censored(info.video),
+            audio_track,
+            video_track,
+            is_configured: is_own,
+        }
+    }
+
     fn reach(&mut self, version: u64) {
         self.apply(Action::VersionReached { version });
     }
@@ -567,7 +720,10 @@ const fn reason_of(code: ErrorCode) -> DisconnectReason {
         ErrorCode::Unauthorized | ErrorCode::TokenExpired => DisconnectReason::Unauthorized,
         ErrorCode::Forbidden => DisconnectReason::Forbidden,
         ErrorCode::RoomFull => DisconnectReason::RoomFull,
-        ErrorCode::UnknownRoom => DisconnectReason::SessionEnded,
+        ErrorCode::UnknownRoom => DisconnectReason::RoomExpired,
+        ErrorCode::Kicked => DisconnectReason::Kicked,
+        ErrorCode::DuplicateIdentity => DisconnectReason::DuplicateIdentity,
+        ErrorCode::ResumeExpired | ErrorCode::MessagesLost => DisconnectReason::NetworkError,
         ErrorCode::UnsupportedVersion
         | ErrorCode::UnknownParticipant
         | ErrorCode::UnknownStream
@@ -588,31 +744,21 @@ const fn reason_of(code: ErrorCode) -> DisconnectReason {
     }
 }
 
-fn participant(info: ParticipantInfo) -> Participant {
+pub(crate) fn participant(info: ParticipantInfo) -> Participant {
     Participant {
         id: info.id,
         identity: info.identity,
         context: info.context,
         streams: BTreeMap::new(),
         can_receive_messages: info.can_receive_messages,
-        origin: Origin::Remote,
-    }
-}
-
-fn stream(info: &StreamInfo) -> Stream {
-    Stream {
-        id: info.id,
-        key: info.key.clone(),
-        participant_id: info.participant_id,
-        origin: Origin::Remote,
-        is_audio_enabled: is_enabled(info.audio),
-        is_video_enabled: is_enabled(info.video),
-        audio_track: None::<TrackId>,
-        video_track: None,
-        is_configured: false,
+        origin: if info.telephone { Origin::TelephonyEngine } else { Origin::Remote },
     }
 }
 
 fn is_enabled(track: Option<TrackInfo>) -> bool {
     track.is_some_and(|track| track.enabled)
+}
+
+fn is_censored(track: Option<TrackInfo>) -> bool {
+    track.is_some_and(|track| track.censored)
 }

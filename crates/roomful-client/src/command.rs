@@ -1,5 +1,7 @@
 //! What an application can ask of a room, and what it gets back.
 
+use std::time::Duration;
+
 use roomful_protocol::ErrorCode;
 use roomful_state::{Message, TrackId};
 use roomful_types::{Codec, DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
@@ -29,6 +31,23 @@ pub enum Command {
     RemoveSubscription(ParticipantId, StreamKey),
     /// Send a message.
     SendMessage(SendMessage),
+    /// Go on with a newer token.
+    UpdateToken(String),
+    /// Be told how networks do.
+    EnableMetrics(EnableMetrics),
+    /// Be told no more of some participants, or of all.
+    DisableMetrics(Option<Vec<ParticipantId>>),
+}
+
+/// How to be told how networks do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnableMetrics {
+    /// About whom.
+    pub participants: Vec<ParticipantId>,
+    /// Whether to tell of each stream.
+    pub include_streams: bool,
+    /// How often, 1 s ..= 60 s; what is outside counts as the nearer end.
+    pub interval: Duration,
 }
 
 /// How to enter the room.
@@ -100,6 +119,8 @@ pub struct AddSubscription {
     pub audio: bool,
     /// Whether to take video.
     pub video: bool,
+    /// Whether to take nothing for now.
+    pub paused: bool,
 }
 
 impl AddSubscription {

@@ -12,7 +12,7 @@
 //! use roomful_types::RoomId;
 //!
 //! let now = Instant::now();
-//! let mut client = Client::new(ClientConfig::default(), RoomId::from_random([7; 16]), now);
+//! let mut client = Client::new(ClientConfig::default(), RoomId::from_random([7; 16]), 42, now);
 //! let connect = Connect { token: "from the application".into(), context: None, enable_messages: true };
 //! client.handle_input(Input::Command(CommandId(1), Command::Connect(connect)), now);
 //! let mut outputs = Vec::new();
@@ -28,15 +28,18 @@
 mod client;
 mod command;
 mod config;
+mod link;
 mod media;
 mod negotiation;
 mod publication;
+mod report;
 mod subscription;
+mod token;
 
 pub use client::{Client, Input, Output, WaitReason};
 pub use command::{
-    AddStream, AddSubscription, Command, CommandError, CommandId, Connect, NewTrack, Reply, SendMessage,
-    TrackUpdate, UpdateStream,
+    AddStream, AddSubscription, Command, CommandError, CommandId, Connect, EnableMetrics, NewTrack, Reply,
+    SendMessage, TrackUpdate, UpdateStream,
 };
 pub use config::ClientConfig;
 pub use media::{MediaCommand, MediaNotice, MediaTransport};

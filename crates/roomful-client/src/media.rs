@@ -29,6 +29,8 @@ pub enum MediaCommand {
         video_senders: u16,
         /// Pairs of sections that receive.
         slots: u16,
+        /// Whether to look for a new path to the server (ICE restart, RFC 8445 §9).
+        restart: bool,
     },
     /// Go by the server's answer to an offer. Answered by [`MediaNotice::Negotiated`] or [`MediaNotice::Failed`].
     AcceptAnswer {
@@ -118,7 +120,9 @@ pub enum MediaNotice {
     },
     /// Media can flow.
     Connected,
-    /// Media cannot flow, or no longer.
+    /// The path to the server is lost; another one may be found.
+    Disconnected,
+    /// Media cannot flow: an offer or an answer came to nothing.
     Failed,
     /// A track can be sent.
     SenderOpened {

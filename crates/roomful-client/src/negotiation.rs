@@ -1,5 +1,7 @@
 //! Media sections: how many there are, who uses which, and the offers that make more.
 
+use std::time::{Duration, Instant};
+
 use roomful_protocol::{OfferId, OfferRequest, SlotMids, limits};
 use roomful_state::TrackId;
 use roomful_types::{MediaKind, Mid};
@@ -14,6 +16,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Negotiation {
     is_connected: bool,
+    /// Whether the next offer looks for a new path.
+    needs_restart: bool,
+    /// When the path that is looked for should have been found.
+    restart_at: Option<Instant>,
     last_offer: u32,
     in_flight: Option<Offer>,
     /// What is asked for, at least.
@@ -60,6 +66,11 @@ impl Negotiation {
     /// Returns whether media can flow.
     pub(crate) const fn is_connected(&self) -> bool {
         self.is_connected
+    }
+
+    /// Returns when a new path is looked for again.
+    pub(crate) const fn restart_at(&self) -> Option<Instant> {
+        self.restart_at
     }
 
     /// Takes a free sending section, or asks for one more.
@@ -162,14 +173,19 @@ impl Client {
     pub(crate) fn negotiate(&mut self) {
         let negotiation = &mut self.negotiation;
         let counts = negotiation.wanted.max(negotiation.counts());
-        if negotiation.in_flight.is_some() || counts == negotiation.counts() {
+        let is_needed = negotiation.needs_restart || counts != negotiation.counts();
+        if negotiation.in_flight.is_some() || !is_needed || !self.link.is_up() {
             return;
+        }
+        let restart = std::mem::take(&mut negotiation.needs_restart);
+        if restart {
+            negotiation.restart_at = Some(self.now + RESTART_TIMEOUT);
         }
         negotiation.last_offer += 1;
         let id = OfferId(negotiation.last_offer);
         negotiation.in_flight = Some(Offer { id, sections: None });
         let Counts { audio_senders, video_senders, slots } = counts;
-        self.media(MediaCommand::CreateOffer { offer: id, audio_senders, video_senders, slots });
+        self.media(MediaCommand::CreateOffer { offer: id, audio_senders, video_senders, slots, restart });
     }
 
     pub(crate) fn on_offered(
@@ -205,7 +221,22 @@ impl Client {
 
     pub(crate) fn on_media_connected(&mut self) {
         self.negotiation.is_connected = true;
+        self.negotiation.restart_at = None;
         self.advance();
+    }
+
+    /// The path is lost. What waits for it waits on: another one is looked for.
+    pub(crate) fn on_media_disconnected(&mut self) {
+        self.negotiation.is_connected = false;
+        self.negotiation.needs_restart = true;
+        self.negotiate();
+    }
+
+    /// Looks for another path when the last one that was looked for was not found.
+    pub(crate) fn check_media_path(&mut self) {
+        if self.negotiation.restart_at.take_if(|at| *at <= self.now).is_some() {
+            self.on_media_disconnected();
+        }
     }
 
     /// Fails everything that waits for media.
@@ -235,6 +266,9 @@ impl Client {
         self.negotiate();
     }
 }
+
+/// How long finding a path may take before it is looked for anew.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn add_sections(sections: &mut Vec<Section>, mids: &[Mid]) {
     let new = mids.iter().skip(sections.len()).map(|mid| Section { mid: *mid, user: None });

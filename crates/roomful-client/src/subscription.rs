@@ -35,6 +35,8 @@ struct Taken {
     /// What is in force; while an update is under way, there are tracks for that too.
     wish: AddSubscription,
     tracks: BTreeMap<MediaKind, TrackId>,
+    /// Where each track last began.
+    bound: BTreeMap<MediaKind, (TrackId, SlotBoundNotice)>,
     progress: Progress,
 }
 
@@ -107,9 +109,9 @@ impl Client {
         if let Some(taken) = self.subscriptions.taken.get_mut(&name) {
             taken.tracks.extend(opened);
         }
-        let AddSubscription { participant: participant_id, key, audio, video } = wish.clone();
+        let AddSubscription { participant: participant_id, key, audio, video, paused } = wish.clone();
         let request = self.request(Request::UpdateSubscription, |request| {
-            UpdateSubscriptionRequest { request, participant_id, key, audio, video }.into()
+            UpdateSubscriptionRequest { request, participant_id, key, audio, video, paused }.into()
         });
         self.subscriptions.updates.insert(request, Update { command: Some(command), stream_id, wish });
         Ok(())
@@ -173,8 +175,8 @@ impl Client {
         let track = |kind| taken.tracks.get(&kind).copied();
         let (audio_track, video_track) = (track(MediaKind::Audio), track(MediaKind::Video));
         let (participant_id, key) = name;
-        let (audio, video) = (audio_track.is_some(), video_track.is_some());
-        let subscription = Subscription { participant_id, key, audio, video };
+        let (audio, video, is_paused) = (taken.wish.audio, taken.wish.video, taken.wish.paused);
+        let subscription = Subscription { participant_id, key, audio, video, is_paused };
         self.apply(Action::SubscriptionStarted { subscription, audio_track, video_track });
         self.finish(command, Ok(Reply::Subscribed { audio: audio_track, video: video_track }));
     }
@@ -199,8 +201,8 @@ impl Client {
         }
         let track = |kind| tracks.get(&kind).copied().filter(|_| wish.wants(kind));
         let (audio_track, video_track) = (track(MediaKind::Audio), track(MediaKind::Video));
-        let AddSubscription { participant: participant_id, key, audio, video } = wish;
-        let subscription = Subscription { participant_id, key, audio, video };
+        let AddSubscription { participant: participant_id, key, audio, video, paused: is_paused } = wish;
+        let subscription = Subscription { participant_id, key, audio, video, is_paused };
         self.apply(Action::SubscriptionReconfigured { subscription, audio_track, video_track });
         self.finish(command, Ok(Reply::Subscribed { audio: audio_track, video: video_track }));
     }
@@ -231,9 +233,13 @@ impl Client {
     }
 
     pub(crate) fn on_slot_bound(&mut self, notice: SlotBoundNotice) {
-        let is_this = |taken: &&Taken| taken.slot == notice.slot && taken.stream_id == notice.stream_id;
-        let taken = self.subscriptions.taken.values().find(is_this);
-        if let Some(track) = taken.and_then(|taken| taken.tracks.get(&notice.kind)).copied() {
+        let is_this = |taken: &Taken| taken.slot == notice.slot && taken.stream_id == notice.stream_id;
+        let mut all = self.subscriptions.taken.values_mut();
+        let Some(taken) = all.find(|taken| is_this(taken)) else { return };
+        // A resume repeats what may be known.
+        if let Some(track) = taken.tracks.get(&notice.kind).copied()
+            && taken.bound.insert(notice.kind, (track, notice)) != Some((track, notice))
+        {
             let SlotBoundNotice { codec, first_sequence, first_timestamp, .. } = notice;
             self.media(MediaCommand::BindReceiver { track, codec, first_sequence, first_timestamp });
         }
@@ -280,13 +286,15 @@ impl Client {
         let mids = self.negotiation.slots[usize::from(slot)].mids;
         let wanted = MediaKind::ALL.into_iter().filter(|kind| wish.wants(*kind));
         let tracks = wanted.map(|kind| (kind, self.open_receiver(kind, mids))).collect();
-        let AddSubscription { participant: participant_id, key, audio, video } = wish.clone();
+        let AddSubscription { participant: participant_id, key, audio, video, paused } = wish.clone();
         let name = (participant_id, key.clone());
         let request = self.request(Request::Subscribe, |request| {
-            SubscribeRequest { request, participant_id, key, slot, audio, video }.into()
+            SubscribeRequest { request, participant_id, key, slot, audio, video, paused }.into()
         });
         let progress = Progress::Requested(request, Some(command));
-        self.subscriptions.taken.insert(name, Taken { stream_id, slot, mids, wish, tracks, progress });
+        self.subscriptions
+            .taken
+            .insert(name, Taken { stream_id, slot, mids, wish, tracks, bound: BTreeMap::new(), progress });
     }
 
     fn unsubscribe(&mut self, command: Option<CommandId>, name: Name) {

@@ -38,7 +38,7 @@ impl Echo {
         let now = Instant::now();
         let mut client = ClientPeer::new(&ClientConfig::default(), &[address(CLIENT)], now);
         let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], now);
-        let offer = client.create_offer(1, 1, 1).expect("new sections");
+        let offer = client.create_offer(1, 1, 1, false).expect("new sections");
         let answer = server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
         client.accept_answer(&answer).expect("a good answer");
         let mut echo = Self {
@@ -225,7 +225,7 @@ fn a_section_goes_on_behind_what_it_sent_before() {
 #[test]
 fn more_sections_are_negotiated_without_losing_the_old_ones() {
     let mut echo = Echo::connected();
-    let offer = echo.client.create_offer(2, 1, 8).expect("new sections");
+    let offer = echo.client.create_offer(2, 1, 8, false).expect("new sections");
     assert!(offer.slots.starts_with(&echo.offer.slots));
     let answer = echo.server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
     assert_eq!(answer.matches("slot-7 ").count(), answer.matches("slot-0 ").count());
@@ -233,7 +233,7 @@ fn more_sections_are_negotiated_without_losing_the_old_ones() {
     assert_eq!(echo.client.accept_answer(&answer), Err(MediaError::NoSuchOffer));
     echo.publish();
     assert_eq!(echo.send(0), Delivery::Sent);
-    assert!(echo.client.create_offer(1, 1, 1).is_none(), "nothing new to offer");
+    assert!(echo.client.create_offer(1, 1, 1, false).is_none(), "nothing new to offer");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_first_packet_names_the_peer_that_it_is_for() {
     let now = Instant::now();
     let mut client = ClientPeer::new(&ClientConfig::default(), &[address(CLIENT)], now);
     let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], now);
-    let offer = client.create_offer(1, 1, 1).expect("new sections");
+    let offer = client.create_offer(1, 1, 1, false).expect("new sections");
     let answer = server.accept_offer(&offer.sdp, &[]).expect("a good offer");
     client.accept_answer(&answer).expect("a good answer");
     client.handle_timeout(now);

@@ -1,107 +1,108 @@
-//! Messages to text and back.
+//! Messages to bytes and back, in two encodings.
 
+use minicbor::{Decode, Decoder, Encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::message::{ClientMessage, ServerMessage};
-
 /// One direction of the conversation.
-pub trait Signal: Serialize + DeserializeOwned {
-    /// Every kind that this version knows, as it stands in `type`.
+pub trait Signal:
+    Serialize + DeserializeOwned + Encode<()> + for<'b> Decode<'b, ()> + sealed::Sealed
+{
+    /// Every kind that this version knows, as it stands in the `type` of the JSON encoding.
     const KINDS: &'static [&'static str];
 }
 
-impl Signal for ClientMessage {
-    const KINDS: &'static [&'static str] = Self::KINDS;
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for crate::ClientMessage {}
+    impl Sealed for crate::ServerMessage {}
 }
 
-impl Signal for ServerMessage {
-    const KINDS: &'static [&'static str] = Self::KINDS;
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encoding {
+    /// One JSON object (RFC 8259), its kind in the field `type`: for people and browsers.
+    Json,
+    /// CBOR (RFC 8949): an array of the number of the kind and an array that holds the message, a map whose keys are the
+    /// numbers of the fields.
+    Binary,
 }
 
-/// Writes a message as one JSON object.
-///
-/// # Panics
-/// Never: every message is made of text, numbers, lists and objects with text keys.
-#[must_use]
-pub fn encode<M: Signal>(message: &M) -> String {
-    serde_json::to_string(message).expect("messages hold only what JSON can say")
+impl Encoding {
+    /// Both, the one to prefer first.
+    pub const ALL: [Self; 2] = [Self::Binary, Self::Json];
+
+    /// Returns the WebSocket subprotocol (RFC 6455 §1.9) that stands for it.
+    #[must_use]
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "roomful.json",
+            Self::Binary => "roomful.cbor",
+        }
+    }
+
+    /// Writes a message.
+    ///
+    /// # Panics
+    /// Never: every message is made of what both encodings can say, and memory takes all of it.
+    #[must_use]
+    pub fn encode<M: Signal>(self, message: &M) -> Vec<u8> {
+        match self {
+            Self::Json => serde_json::to_vec(message).expect("messages hold only what JSON can say"),
+            Self::Binary => minicbor::to_vec(message).expect("writing to memory does not fail"),
+        }
+    }
+
+    /// Reads a message. Unknown fields are skipped.
+    ///
+    /// # Errors
+    /// [`SignalDecodeError::UnknownKind`] for a message of a later version, which may be ignored;
+    /// [`SignalDecodeError::Malformed`] for anything else that is not one message.
+    pub fn decode<M: Signal>(self, bytes: &[u8]) -> Result<M, SignalDecodeError> {
+        match self {
+            Self::Json => decode_json(bytes),
+            Self::Binary => decode_binary(bytes),
+        }
+    }
 }
 
-/// Reads a message. Unknown fields are skipped.
-///
-/// # Errors
-/// [`SignalDecodeError::UnknownKind`] for a message of a later version, which may be ignored;
-/// [`SignalDecodeError::Malformed`] for anything else that is not a message.
-pub fn decode<M: Signal>(text: &str) -> Result<M, SignalDecodeError> {
-    serde_json::from_str(text).map_err(|_| {
+fn decode_json<M: Signal>(bytes: &[u8]) -> Result<M, SignalDecodeError> {
+    serde_json::from_slice(bytes).map_err(|_| {
         #[derive(Deserialize)]
         struct Kind<'a> {
             #[serde(borrow, rename = "type")]
             kind: std::borrow::Cow<'a, str>,
         }
-        match serde_json::from_str::<Kind<'_>>(text) {
+        match serde_json::from_slice::<Kind<'_>>(bytes) {
             Ok(Kind { kind }) if !M::KINDS.contains(&&*kind) => SignalDecodeError::UnknownKind,
             _ => SignalDecodeError::Malformed,
         }
     })
 }
 
-/// Why a text is not a message.
+fn decode_binary<M: Signal>(bytes: &[u8]) -> Result<M, SignalDecodeError> {
+    let mut decoder = Decoder::new(bytes);
+    match decoder.decode() {
+        Ok(message) if decoder.position() == bytes.len() => Ok(message),
+        Ok(_) => Err(SignalDecodeError::Malformed),
+        Err(_) => {
+            // A field may be at fault as well as the kind, and both say `unknown variant`: only the kind may be ignored.
+            let mut head = Decoder::new(bytes);
+            let kind = head.array().and_then(|_| head.u64());
+            match kind {
+                Ok(kind) if kind >= M::KINDS.len() as u64 => Err(SignalDecodeError::UnknownKind),
+                Ok(_) | Err(_) => Err(SignalDecodeError::Malformed),
+            }
+        }
+    }
+}
+
+/// Why bytes are not a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignalDecodeError {
     /// Well-formed, but of a kind that this version does not know.
     #[error("message of an unknown kind")]
     UnknownKind,
-    /// Not JSON, a field missing, or a value outside its range.
+    /// Not of this encoding, a field missing, or a value outside its range.
     #[error("malformed message")]
     Malformed,
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::message::{LeaveRequest, PingRequest, RequestId};
-
-    #[test]
-    fn an_unknown_field_is_skipped() {
-        let text = r#"{"type":"ping_request","request":3,"later":{"a":[1]}}"#;
-        assert_eq!(decode(text), Ok(ClientMessage::PingRequest(PingRequest { request: RequestId(3) })));
-    }
-
-    #[test]
-    fn an_unknown_kind_is_reported_as_such() {
-        let decoded = decode::<ClientMessage>(r#"{"type":"teleport_request","request":3}"#);
-        assert_eq!(decoded, Err(SignalDecodeError::UnknownKind));
-    }
-
-    #[test]
-    fn a_known_kind_with_a_missing_field_is_malformed() {
-        assert_eq!(decode::<ClientMessage>(r#"{"type":"leave_request"}"#), Err(SignalDecodeError::Malformed));
-        assert_eq!(decode::<ClientMessage>("[]"), Err(SignalDecodeError::Malformed));
-    }
-
-    #[test]
-    fn every_known_kind_is_listed_once() {
-        let text = encode(&ClientMessage::LeaveRequest(LeaveRequest { request: RequestId(0) }));
-        assert!(ClientMessage::KINDS.iter().any(|kind| text.contains(kind)));
-        for kinds in [ClientMessage::KINDS, ServerMessage::KINDS] {
-            let distinct: std::collections::BTreeSet<_> = kinds.iter().collect();
-            assert_eq!(distinct.len(), kinds.len());
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_decoding_panic(text in ".{0,200}") {
-            let _ = decode::<ClientMessage>(&text);
-            let _ = decode::<ServerMessage>(&text);
-        }
-
-        #[test]
-        fn no_json_object_makes_decoding_panic(kind in prop::sample::select(ClientMessage::KINDS), value in any::<i64>()) {
-            let _ = decode::<ClientMessage>(&format!(r#"{{"type":"{kind}","request":{value},"sdp":{value}}}"#));
-        }
-    }
 }

@@ -66,6 +66,18 @@ pub enum ErrorCode {
     /// The request makes no sense here, for example one before joining or a second join.
     #[error("the request is not possible in this state")]
     BadRequest,
+    /// A moderator removed this participant, or one with its grant or identity.
+    #[error("removed by a moderator; not admitted again while this session of the room lasts")]
+    Kicked,
+    /// The identity is in the room already, and the server refuses a second one.
+    #[error("somebody with this identity is in the room already")]
+    DuplicateIdentity,
+    /// The stay is over or was never there.
+    #[error("the stay cannot be resumed: it is over; join again")]
+    ResumeExpired,
+    /// More messages arrived meanwhile than the server keeps.
+    #[error("the stay cannot be resumed: more messages were missed than the server keeps; join again")]
+    MessagesLost,
     /// The server could not do it.
     #[error("the server failed; try again later")]
     Internal,

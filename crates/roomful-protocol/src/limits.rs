@@ -23,3 +23,12 @@ pub const RECIPIENTS_MAX: usize = 1000;
 
 /// Most protocol versions that a join request offers.
 pub const VERSIONS_MAX: usize = 16;
+
+/// Most participants that one request for network metrics names.
+pub const METRICS_PARTICIPANTS_MAX: usize = 1000;
+
+/// Shortest and longest time between two reports of network metrics, in milliseconds.
+pub const METRICS_INTERVAL_MS: std::ops::RangeInclusive<u32> = 1000..=60_000;
+
+/// Answers that a server keeps for one client, to repeat them after a resume. More than a client may ask at once.
+pub const ANSWERS_MAX: usize = 512;

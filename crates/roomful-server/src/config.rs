@@ -15,6 +15,9 @@ pub struct ServerConfig {
     pub http: SocketAddr,
     /// Where all media comes and goes, UDP. Default `0.0.0.0:7071`.
     pub media: SocketAddr,
+    /// Where signalling over QUIC is served, UDP, and with which certificate. Default none: QUIC has no proxy with TLS in front of
+    /// it, so it needs a certificate of its own.
+    pub quic: Option<(SocketAddr, QuicIdentity)>,
     /// Where clients reach the media port, when it is not at the machine's own addresses: behind a NAT, the public address and
     /// the port that leads to `media`. Empty by default: all the machine's own addresses are offered.
     pub advertised: Vec<SocketAddr>,
@@ -37,6 +40,7 @@ impl ServerConfig {
         Self {
             http: SocketAddr::from((any, 7070)),
             media: SocketAddr::from((any, 7071)),
+            quic: None,
             advertised: Vec::new(),
             api_key: api_key.into(),
             max_participants: 100,
@@ -48,7 +52,8 @@ impl ServerConfig {
     #[must_use]
     pub fn loopback(api_key: impl Into<String>) -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { http: free, media: free, ..Self::new(api_key) }
+        let quic = Some((free, QuicIdentity::SelfSigned));
+        Self { http: free, media: free, quic, ..Self::new(api_key) }
     }
 
     /// Checks what the types cannot.
@@ -63,6 +68,30 @@ impl ServerConfig {
             return Err(InvalidConfig::NoParticipants);
         }
         Ok(())
+    }
+}
+
+/// With which certificate QUIC is served.
+#[derive(Clone)]
+pub enum QuicIdentity {
+    /// One made at the start, that clients know by its fingerprint. For development and for clients that are told the fingerprint.
+    SelfSigned,
+    /// One of an authority that clients trust.
+    Pem {
+        /// The chain of certificates in PEM, the server's own first.
+        certificates: String,
+        /// The private key in PEM.
+        key: String,
+    },
+}
+
+impl fmt::Debug for QuicIdentity {
+    /// Leaves the key out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SelfSigned => "SelfSigned",
+            Self::Pem { .. } => "Pem",
+        })
     }
 }
 

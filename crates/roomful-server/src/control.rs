@@ -1,11 +1,12 @@
 //! The control task: owns the deciding engine and moves its inputs and outputs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use roomful_protocol::{ServerMessage, encode};
-use roomful_sfu::{Input, Output, SessionId, Sfu};
+use bytes::Bytes;
+use roomful_protocol::{Encoding, ServerMessage};
+use roomful_sfu::{Input, ModerationError, ModerationRequest, Output, RoomSessionId, SessionId, Sfu};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 
@@ -15,16 +16,25 @@ use crate::{clock, live::ActiveSessions, shard};
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A client connected; what it is told goes here.
-    Opened(SessionId, mpsc::Sender<Outgoing>),
+    Opened(SessionId, Connection),
+    /// A moderator wants something, and waits for what it comes to.
+    Moderate(RoomSessionId, ModerationRequest, oneshot::Sender<Result<(), ModerationError>>),
     /// Anything that only the engine is concerned with.
     Engine(Input),
+}
+
+/// The way to a client.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) encoding: Encoding,
+    pub(crate) outgoing: mpsc::Sender<Outgoing>,
 }
 
 /// What a client's connection does.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// Say this. Encoded once, however many clients hear it.
-    Text(Arc<str>),
+    /// Say this. Encoded once for all clients of an encoding that hear it.
+    Message(Bytes),
     /// End the connection.
     Close,
 }
@@ -59,6 +69,11 @@ pub(crate) async fn run(
                 control.connections.insert(session, connection);
                 Input::Opened(session)
             }
+            Event::Moderate(session, request, reply) => {
+                // Who does not wait any more does not need to know.
+                let _ = reply.send(engine.moderate(session, &request, clock::now()));
+                continue;
+            }
             Event::Engine(input) => {
                 if let Input::Closed(session) = &input {
                     control.connections.remove(session);
@@ -71,7 +86,7 @@ pub(crate) async fn run(
 }
 
 struct Control {
-    connections: HashMap<SessionId, mpsc::Sender<Outgoing>>,
+    connections: HashMap<SessionId, Connection>,
     shard: mpsc::UnboundedSender<shard::Command>,
     sessions: ActiveSessions,
 }
@@ -86,7 +101,7 @@ impl Control {
                 Output::Close(session) => {
                     if let Some(connection) = self.connections.remove(&session) {
                         // A full queue closes the connection by dropping its sender.
-                        let _ = connection.try_send(Outgoing::Close);
+                        let _ = connection.outgoing.try_send(Outgoing::Close);
                     }
                 }
                 Output::Media(command) => {
@@ -104,10 +119,12 @@ impl Control {
     }
 
     fn send(&mut self, sessions: &[SessionId], message: &ServerMessage, engine: &mut Sfu) {
-        let text: Arc<str> = encode(message).into();
+        let mut encoded: [Option<Bytes>; 2] = [None, None];
         for session in sessions {
             let Some(connection) = self.connections.get(session) else { continue };
-            if connection.try_send(Outgoing::Text(text.clone())).is_err() {
+            let encoding = connection.encoding;
+            let bytes = encoded[encoding as usize].get_or_insert_with(|| encoding.encode(message).into());
+            if connection.outgoing.try_send(Outgoing::Message(bytes.clone())).is_err() {
                 tracing::info!(session = session.0, "client reads too slowly; cut off");
                 self.connections.remove(session);
                 engine.handle_input(Input::Closed(*session), clock::now());

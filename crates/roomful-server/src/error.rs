@@ -65,6 +65,41 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, Problem::new("room_not_found", "no such room", detail))
     }
 
+    /// 404: no session with this id is active.
+    #[must_use]
+    pub(crate) fn session_not_found(id: &str) -> Self {
+        let detail = format!(
+            "no session with the id `{}` is active; the active session of a room is in its active_session_id",
+            excerpt(id)
+        );
+        Self::new(StatusCode::NOT_FOUND, Problem::new("session_not_found", "no such session", detail))
+    }
+
+    /// 404: no such participant in the session.
+    #[must_use]
+    pub(crate) fn participant_not_found(id: &str) -> Self {
+        let detail =
+            format!("no participant with the id `{}` is in the session; nothing was done", excerpt(id));
+        Self::new(StatusCode::NOT_FOUND, Problem::new("participant_not_found", "no such participant", detail))
+    }
+
+    /// 404: the participant publishes no such stream.
+    #[must_use]
+    pub(crate) fn stream_not_found(what: &str) -> Self {
+        let detail = format!("no such stream is published by `{}`; nothing was done", excerpt(what));
+        Self::new(StatusCode::NOT_FOUND, Problem::new("stream_not_found", "no such stream", detail))
+    }
+
+    /// 404: nothing of this name can be done.
+    #[must_use]
+    pub(crate) fn action_not_found(action: &str) -> Self {
+        let detail = format!(
+            "there is no action `{}`; a session has end, kick, mute and unmute, a stream mute and unmute",
+            excerpt(action)
+        );
+        Self::new(StatusCode::NOT_FOUND, Problem::new("action_not_found", "no such action", detail))
+    }
+
     /// 404: nothing is served at the path.
     #[must_use]
     pub(crate) fn route_not_found(path: &str) -> Self {

@@ -30,5 +30,5 @@ mod signal;
 mod store;
 mod token;
 
-pub use config::{InvalidConfig, ServerConfig};
+pub use config::{InvalidConfig, QuicIdentity, ServerConfig};
 pub use server::{Server, ServerStats, StartError};

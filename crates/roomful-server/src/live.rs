@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
-use roomful_sfu::{Input, RoomSessionId};
+use roomful_sfu::{Input, ModerationError, ModerationRequest, RoomSessionId};
 use roomful_types::RoomId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use crate::{control, rest::LiveRooms};
+use crate::{
+    control,
+    rest::{LiveRooms, Moderated},
+};
 
 /// The running sessions: written by the control task, read by the REST interface.
 pub(crate) type ActiveSessions = Arc<Mutex<BTreeMap<RoomId, RoomSessionId>>>;
@@ -28,5 +31,16 @@ impl LiveRooms for ControlledRooms {
     fn room_deleted(&self, room: RoomId) {
         // When the control task is gone, so is everybody in the room.
         let _ = self.control.send(control::Event::Engine(Input::RoomDeleted(room)));
+    }
+
+    fn moderate(&self, session: Uuid, request: ModerationRequest) -> Moderated {
+        let (reply, result) = oneshot::channel();
+        let session = RoomSessionId(session.into_bytes());
+        let sent = self.control.send(control::Event::Moderate(session, request, reply));
+        Box::pin(async move {
+            // Without the control task there is no session.
+            sent.map_err(|_| ModerationError::UnknownSession)?;
+            result.await.unwrap_or(Err(ModerationError::UnknownSession))
+        })
     }
 }

@@ -3,14 +3,18 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
-use roomful_sfu::Sfu;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use roomful_sfu::{Input, Sfu};
+use roomful_types::Fingerprint;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::{
     admission::TokenAdmission,
@@ -20,7 +24,7 @@ use crate::{
     live::{ActiveSessions, ControlledRooms},
     rest::{self, Api, ApiKey, RoomDefaults},
     shard::{self, Shard},
-    signal::{self, Signal},
+    signal::{Signal, quic, websocket},
     store::{MemoryStore, Store},
     token::TokenAuthority,
 };
@@ -30,8 +34,12 @@ use crate::{
 pub struct Server {
     http: SocketAddr,
     media: SocketAddr,
+    quic: Option<(SocketAddr, Fingerprint)>,
     tasks: JoinSet<()>,
     shard: shard::Handle,
+    control: mpsc::UnboundedSender<control::Event>,
+    /// How many clients are talked to.
+    live: Arc<watch::Sender<usize>>,
 }
 
 /// What a server has done so far.
@@ -59,6 +67,14 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// QUIC cannot be served.
+    #[error("cannot serve QUIC on {address}; choose another address, or see to the certificate and its key")]
+    Quic {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The media address cannot be used.
     #[error("cannot receive media on UDP {address}; choose another address or end what uses it")]
     Media {
@@ -68,6 +84,9 @@ pub enum StartError {
         source: io::Error,
     },
 }
+
+/// How long clients may take to hear that it is over.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(800);
 
 impl Server {
     /// Starts a server in the current tokio runtime.
@@ -96,29 +115,46 @@ impl Server {
         let api = Api {
             store,
             tokens,
-            live_rooms: Arc::new(ControlledRooms { sessions: sessions.clone(), control }),
+            live_rooms: Arc::new(ControlledRooms { sessions: sessions.clone(), control: control.clone() }),
             api_key: ApiKey::new(&config.api_key),
             defaults: RoomDefaults { max_participants: config.max_participants },
             clock: Arc::new(clock::unix_ms),
             random: Arc::new(rand::random),
         };
-        let signal = Signal { control: signals, last_session: Arc::new(AtomicU64::new(0)) };
-        let router = rest::router(api).merge(signal::router(signal));
-
+        let live = Arc::new(watch::Sender::new(0));
+        let signal = Signal::new(signals, live.clone());
         let mut tasks = JoinSet::new();
+        let quic = match &config.quic {
+            None => None,
+            Some((address, identity)) => {
+                let address = *address;
+                let listener = quic::Listener::bind(address, identity);
+                let listener = listener.map_err(|source| StartError::Quic { address, source })?;
+                let quic = (listener.address, listener.fingerprint);
+                tasks.spawn(listener.run(signal.clone()));
+                Some(quic)
+            }
+        };
+        let router = rest::router(api).merge(websocket::router(signal));
         tasks.spawn(control::run(engine, heard, events, shard.commands(), sessions));
         tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!(%error, "HTTP ended");
             }
         });
-        Ok(Self { http, media: shard.local_address(), tasks, shard })
+        Ok(Self { http, media: shard.local_address(), quic, tasks, shard, control, live })
     }
 
     /// Returns where REST and signalling are served.
     #[must_use]
     pub const fn http_address(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Returns where signalling over QUIC is served, and the fingerprint of the certificate.
+    #[must_use]
+    pub const fn quic(&self) -> Option<(SocketAddr, Fingerprint)> {
+        self.quic
     }
 
     /// Returns where media comes and goes.
@@ -138,8 +174,11 @@ impl Server {
         }
     }
 
-    /// Ends every connection and frees the ports.
+    /// Tells every client that it is over, ends every connection and frees the ports. Takes a second at most.
     pub async fn stop(mut self) {
+        // Without the control task nobody is connected.
+        let _ = self.control.send(control::Event::Engine(Input::Shutdown));
+        let _ = timeout(GOODBYE_TIMEOUT, self.live.subscribe().wait_for(|live| *live == 0)).await;
         self.tasks.shutdown().await;
         self.shard.stop().await;
     }

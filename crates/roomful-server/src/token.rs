@@ -123,7 +123,7 @@ impl TokenAuthority {
             grant: claims.grant,
         };
         grant.validate().map_err(|_| TokenError::Malformed)?;
-        Ok(VerifiedJoin { grant, expires_at_unix: claims.exp })
+        Ok(VerifiedJoin { grant, issued_at_unix: claims.iat, expires_at_unix: claims.exp })
     }
 }
 
@@ -242,6 +242,8 @@ impl fmt::Display for TokenKind {
 pub(crate) struct VerifiedJoin {
     /// What it grants.
     pub grant: JoinGrant,
+    /// When it was issued, in seconds since 1970.
+    pub issued_at_unix: u64,
     /// When it ends, in seconds since 1970.
     pub expires_at_unix: u64,
 }

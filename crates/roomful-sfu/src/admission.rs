@@ -1,5 +1,7 @@
 //! Who may enter which room: asked of the shell, which has the keys, the store and the clock.
 
+use std::time::Duration;
+
 use roomful_protocol::ErrorCode;
 use roomful_types::{Permissions, RoomId};
 
@@ -23,7 +25,17 @@ pub struct Grant {
     pub permissions: Permissions,
     /// How many participants the room may have, this one included.
     pub max_participants: u32,
+    /// What all tokens of one issue share, however often they are refreshed. Who is removed by a moderator is kept out by it.
+    pub id: GrantId,
+    /// How long the token is still valid.
+    pub remaining: Duration,
+    /// How long it is valid in all.
+    pub life: Duration,
 }
+
+/// Names a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantId(pub [u8; 16]);
 
 /// Why somebody may not enter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -15,10 +15,29 @@ pub struct SfuConfig {
     /// Most streams of one participant. Default 16: a camera, a screen and room for more. Every stream is in everybody's
     /// snapshot.
     pub max_streams_per_participant: usize,
+    /// How long a participant whose connection is lost stays in the room, to go on where it was. Default 30 s. Everybody else
+    /// sees it during that time. Zero lets it go at once.
+    pub resume_window: Duration,
+    /// Bytes of messages kept for one participant until it has acknowledged them, so that a resume misses none. Default 1 MiB.
+    /// When more arrive, the oldest are given up, and a resume that would need them is refused.
+    pub resume_buffer: usize,
+    /// What happens when somebody joins under an identity that is in the room. Default: the newer one replaces the older.
+    pub duplicate_identity: DuplicateIdentity,
     /// Requests per second that one connection may send, averaged. Default 100.
     pub requests_per_second: u32,
     /// Requests that one connection may send at once. Default 200: subscribing to a whole room after joining.
     pub request_burst: u32,
+}
+
+/// What happens when somebody joins under an identity that is in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DuplicateIdentity {
+    /// Who was in the room leaves.
+    Replace,
+    /// Who comes is refused.
+    Refuse,
+    /// Both are in the room.
+    Allow,
 }
 
 impl Default for SfuConfig {
@@ -27,6 +46,9 @@ impl Default for SfuConfig {
             join_timeout: Duration::from_secs(10),
             silence_timeout: Duration::from_secs(15),
             max_streams_per_participant: 16,
+            resume_window: Duration::from_secs(30),
+            resume_buffer: 1 << 20,
+            duplicate_identity: DuplicateIdentity::Replace,
             requests_per_second: 100,
             request_burst: 200,
         }

@@ -11,14 +11,18 @@
 mod admission;
 mod config;
 mod forward;
+mod line;
 mod media;
+mod moderation;
 mod room;
 mod sfu;
+mod speakers;
 
-pub use admission::{Admission, AdmissionError, Grant};
-pub use config::SfuConfig;
+pub use admission::{Admission, AdmissionError, Grant, GrantId};
+pub use config::{DuplicateIdentity, SfuConfig};
 pub use forward::{Egress, Forwarder, OutgoingPacket, SourcePacket};
 pub use media::{MediaCommand, MediaNotice, OfferError, SourceId};
+pub use moderation::{ModerationError, ModerationRequest, Selection};
 pub use sfu::{Input, Output, RoomSessionId, SessionId, Sfu, WaitReason};
 
 #[cfg(test)]

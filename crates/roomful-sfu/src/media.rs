@@ -1,7 +1,7 @@
 //! What the deciding half tells the forwarding half, and what it hears back.
 
 use roomful_protocol::{OfferId, SlotMids};
-use roomful_types::{Codec, MediaKind, Mid, ParticipantId, StreamId};
+use roomful_types::{AudioLevel, Codec, MediaKind, Mid, ParticipantId, StreamId};
 
 /// One track of one stream, as something that packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,13 @@ pub enum MediaNotice {
         offer: OfferId,
         /// The session description.
         answer: Result<String, OfferError>,
+    },
+    /// Somebody is heard on a source, this loud, or nobody any more. Repeated while it goes on.
+    Speaking {
+        /// The source.
+        source: SourceId,
+        /// The loudest of late; none when it ended.
+        level: Option<AudioLevel>,
     },
     /// A source begins on a section of a peer.
     Bound {

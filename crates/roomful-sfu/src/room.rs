@@ -3,21 +3,26 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use roomful_protocol::{
     DoneResponse, ErrorCode, LeaveReason, MessageNotice, MessageRequest, OfferId, OfferRequest,
     OfferResponse, ParticipantInfo, ParticipantJoinedNotice, ParticipantLeftNotice, PublishRequest,
-    PublishResponse, PublishedTrack, RequestId, RoomVersion, ServerMessage, SlotBoundNotice, SlotMids,
-    SourcePausedNotice, StreamInfo, StreamPublishedNotice, StreamUnpublishedNotice, StreamUpdatedNotice,
-    SubscribeRequest, TrackInfo, UnpublishRequest, UnsubscribeRequest, UpdateStreamRequest,
-    UpdateSubscriptionRequest, limits,
+    PublishResponse, PublishedTrack, RequestId, ResumeKey, RoomVersion, ServerMessage, SlotBoundNotice,
+    SlotMids, SourcePausedNotice, StreamInfo, StreamPublishedNotice, StreamUnpublishedNotice,
+    StreamUpdatedNotice, SubscribeRequest, TokenTerm, TrackInfo, UnpublishRequest, UnsubscribeRequest,
+    UpdateStreamRequest, UpdateSubscriptionRequest, limits,
 };
 use roomful_types::{MediaKind, Mid, ParticipantId, Permissions, StreamId, StreamKey};
 
 use crate::{
+    admission::{Grant, GrantId},
+    line::Line,
     media::{MediaCommand, MediaNotice, OfferError, SourceId},
+    moderation::Moderation,
     sfu::{Outbox, SessionId},
+    speakers::Speakers,
 };
 
 /// What a request comes to.
@@ -30,16 +35,21 @@ pub(crate) type Routes = (BTreeMap<(ParticipantId, Mid), SourceId>, BTreeSet<Sou
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     version: RoomVersion,
-    participants: BTreeMap<ParticipantId, Participant>,
-    streams: BTreeMap<StreamId, Stream>,
+    pub(crate) participants: BTreeMap<ParticipantId, Participant>,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) moderation: Moderation,
+    pub(crate) speakers: Speakers,
+    last_delivery: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Participant {
     pub(crate) info: ParticipantInfo,
-    pub(crate) session: SessionId,
-    pub(crate) permissions: Permissions,
-    streams: BTreeMap<StreamKey, StreamId>,
+    pub(crate) line: Line,
+    pub(crate) admitted: Admitted,
+    /// What a resume must show.
+    pub(crate) resume_key: ResumeKey,
+    pub(crate) streams: BTreeMap<StreamKey, StreamId>,
     subscriptions: BTreeMap<StreamId, Subscription>,
     slots: Vec<SlotMids>,
     /// The newest offer, and its answer once the media shard gave it.
@@ -55,15 +65,24 @@ struct Offer {
     answer: Option<Result<Arc<str>, OfferError>>,
 }
 
-#[derive(Debug)]
-struct Stream {
-    info: StreamInfo,
-    tracks: BTreeMap<MediaKind, Track>,
+/// What the newest token of a participant grants, and until when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admitted {
+    pub(crate) permissions: Permissions,
+    pub(crate) grant: GrantId,
+    pub(crate) expires_at: Instant,
+    pub(crate) life: Duration,
 }
 
 #[derive(Debug)]
-struct Track {
-    mid: Mid,
+pub(crate) struct Stream {
+    pub(crate) info: StreamInfo,
+    pub(crate) tracks: BTreeMap<MediaKind, Track>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) mid: Mid,
     takers: BTreeSet<ParticipantId>,
 }
 
@@ -72,13 +91,52 @@ struct Subscription {
     slot: u16,
     audio: bool,
     video: bool,
+    is_paused: bool,
+    /// What is on the two sections of the slot, as far as the media shard told.
+    bound: [Option<SlotBoundNotice>; 2],
 }
 
 impl Subscription {
+    /// Returns whether media of this kind is to be forwarded.
     const fn wants(&self, kind: MediaKind) -> bool {
+        !self.is_paused
+            && match kind {
+                MediaKind::Audio => self.audio,
+                MediaKind::Video => self.video,
+            }
+    }
+}
+
+impl Admitted {
+    pub(crate) fn new(grant: &Grant, now: Instant) -> Self {
+        let Grant { permissions, id, remaining, life, .. } = *grant;
+        Self { permissions, grant: id, expires_at: now + remaining, life }
+    }
+
+    pub(crate) fn term(&self, now: Instant) -> TokenTerm {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let remaining = self.expires_at.saturating_duration_since(now);
+        TokenTerm { remaining_ms: millis(remaining), life_ms: millis(self.life) }
+    }
+}
+
+impl Stream {
+    /// Returns whether a track is to be forwarded: its publisher means it to be, and no moderator withholds it.
+    pub(crate) fn flows(&self, kind: MediaKind) -> bool {
+        self.track_info(kind).is_some_and(|track| track.enabled && !track.censored)
+    }
+
+    pub(crate) const fn track_info(&self, kind: MediaKind) -> Option<TrackInfo> {
         match kind {
-            MediaKind::Audio => self.audio,
-            MediaKind::Video => self.video,
+            MediaKind::Audio => self.info.audio,
+            MediaKind::Video => self.info.video,
+        }
+    }
+
+    pub(crate) const fn track_info_mut(&mut self, kind: MediaKind) -> Option<&mut TrackInfo> {
+        match kind {
+            MediaKind::Audio => self.info.audio.as_mut(),
+            MediaKind::Video => self.info.video.as_mut(),
         }
     }
 }
@@ -90,11 +148,17 @@ impl Offer {
 }
 
 impl Participant {
-    pub(crate) const fn new(info: ParticipantInfo, session: SessionId, permissions: Permissions) -> Self {
+    pub(crate) const fn new(
+        info: ParticipantInfo,
+        session: SessionId,
+        admitted: Admitted,
+        resume_key: ResumeKey,
+    ) -> Self {
         Self {
             info,
-            session,
-            permissions,
+            line: Line::new(session),
+            admitted,
+            resume_key,
             streams: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             slots: Vec::new(),
@@ -121,7 +185,23 @@ impl Room {
     }
 
     pub(crate) fn sessions(&self) -> Vec<SessionId> {
-        self.participants.values().map(|participant| participant.session).collect()
+        self.participants.values().filter_map(|participant| participant.line.session()).collect()
+    }
+
+    /// Returns what a resume is told of the room: what is on the participant's slots, and which of its tracks are taken.
+    pub(crate) fn media_of(&self, id: ParticipantId) -> (Vec<SlotBoundNotice>, Vec<SourcePausedNotice>) {
+        let Some(participant) = self.participants.get(&id) else { return Default::default() };
+        let slots = participant.subscriptions.values().flat_map(|one| one.bound).flatten().collect();
+        let streams = participant.streams.values().filter_map(|stream| self.streams.get(stream));
+        let sources = streams.flat_map(|stream| {
+            let stream_id = stream.info.id;
+            let tracks = stream.tracks.iter();
+            tracks.map(move |(kind, track)| {
+                let paused = track.takers.is_empty();
+                SourcePausedNotice { stream_id, kind: *kind, paused }
+            })
+        });
+        (slots, sources.collect())
     }
 
     /// Lets a participant in and tells the others.
@@ -129,6 +209,7 @@ impl Room {
         let version = self.next_version();
         let notice = ParticipantJoinedNotice { version, participant: participant.info.clone() };
         outbox.send_all(self.sessions(), notice);
+        self.moderation.on_entered(participant.info.id, participant.admitted.grant);
         self.participants.insert(participant.info.id, participant);
     }
 
@@ -142,8 +223,11 @@ impl Room {
             self.drop_stream(*stream, outbox);
         }
         outbox.media(MediaCommand::RemovePeer { peer: id });
+        self.moderation.on_left(id, participant.admitted.grant);
+        self.speakers.forget_participant(id);
         let version = self.next_version();
         outbox.send_all(self.sessions(), ParticipantLeftNotice { version, participant_id: id, reason });
+        self.tell_dominant_speaker(outbox);
     }
 
     /// Tells the media shard to forget everybody.
@@ -178,7 +262,10 @@ impl Room {
                 }
                 Some(Err(OfferError)) => Err(ErrorCode::BadOffer),
                 None => {
-                    offer.requests.push(request.request);
+                    // A resumed client repeats what is unanswered, with its old number.
+                    if !offer.requests.contains(&request.request) {
+                        offer.requests.push(request.request);
+                    }
                     Ok(None)
                 }
             };
@@ -218,7 +305,7 @@ impl Room {
         outbox: &mut Outbox,
     ) -> Reply {
         let participant = self.participants.get(&id).ok_or(ErrorCode::BadRequest)?;
-        if !participant.permissions.publish {
+        if !participant.admitted.permissions.publish {
             return Err(ErrorCode::Forbidden);
         }
         if participant.streams.contains_key(&request.key) {
@@ -230,13 +317,16 @@ impl Room {
         self.check_tracks(participant, None, request.audio, request.video)?;
 
         let stream_id = StreamId::from_random(outbox.random_bytes());
-        let info = |track: PublishedTrack| TrackInfo { codec: track.codec, enabled: true };
+        let info = |kind, track: Option<PublishedTrack>| {
+            let censored = self.moderation.is_censored(id, &request.key, kind);
+            track.map(|track| TrackInfo { codec: track.codec, enabled: true, censored })
+        };
         let stream = StreamInfo {
             id: stream_id,
             participant_id: id,
             key: request.key.clone(),
-            audio: request.audio.map(info),
-            video: request.video.map(info),
+            audio: info(MediaKind::Audio, request.audio),
+            video: info(MediaKind::Video, request.video),
         };
         self.streams.insert(stream_id, Stream { info: stream.clone(), tracks: BTreeMap::new() });
         if let Some(participant) = self.participants.get_mut(&id) {
@@ -260,19 +350,20 @@ impl Room {
         let stream = self.streams.get_mut(&stream_id).ok_or(ErrorCode::UnknownStream)?;
 
         let before = stream.info.clone();
-        let mut toggles = Vec::new();
+        let mut toggled = Vec::new();
         let changes = [
             (MediaKind::Audio, &mut stream.info.audio, request.audio, request.audio_enabled),
             (MediaKind::Video, &mut stream.info.video, request.video, request.video_enabled),
         ];
         for (kind, track, replacement, enabled) in changes {
             if let Some(PublishedTrack { codec, .. }) = replacement {
-                *track = Some(TrackInfo { codec, enabled: track.is_none_or(|track| track.enabled) });
+                let censored = self.moderation.is_censored(id, &request.key, kind);
+                let enabled = track.is_none_or(|track| track.enabled);
+                *track = Some(TrackInfo { codec, enabled, censored });
             }
             if let (Some(track), Some(enabled)) = (track, enabled) {
                 track.enabled = enabled;
-                let source = SourceId { stream: stream_id, kind };
-                toggles.push(MediaCommand::EnableSource { source, enabled });
+                toggled.push(kind);
             }
         }
         let stream = stream.info.clone();
@@ -282,7 +373,9 @@ impl Room {
         }
         self.put_tracks(stream_id, request.audio, request.video, outbox);
         // Afterwards: only a source that is there can be turned off.
-        toggles.into_iter().for_each(|toggle| outbox.media(toggle));
+        for kind in toggled {
+            self.enable_source(stream_id, kind, outbox);
+        }
         Ok(DoneResponse { request: request.request }.into())
     }
 
@@ -297,6 +390,7 @@ impl Room {
         self.drop_stream(stream_id, outbox);
         let version = self.next_version();
         outbox.send_all(self.sessions(), StreamUnpublishedNotice { version, stream_id });
+        self.tell_dominant_speaker(outbox);
         Ok(DoneResponse { request: request.request }.into())
     }
 
@@ -308,7 +402,7 @@ impl Room {
     ) -> Reply {
         let stream = self.stream_id(request.participant_id, &request.key)?;
         let participant = self.participants.get_mut(&id).ok_or(ErrorCode::BadRequest)?;
-        if !participant.permissions.subscribe {
+        if !participant.admitted.permissions.subscribe {
             return Err(ErrorCode::Forbidden);
         }
         if request.participant_id == id {
@@ -321,7 +415,8 @@ impl Room {
         if is_taken || usize::from(request.slot) >= participant.slots.len() {
             return Err(ErrorCode::SlotUnavailable);
         }
-        let subscription = Subscription { slot: request.slot, audio: request.audio, video: request.video };
+        let SubscribeRequest { slot, audio, video, paused: is_paused, .. } = *request;
+        let subscription = Subscription { slot, audio, video, is_paused, bound: [None; 2] };
         participant.subscriptions.insert(stream, subscription);
         self.take(id, stream, outbox);
         Ok(DoneResponse { request: request.request }.into())
@@ -337,6 +432,7 @@ impl Room {
         let participant = self.participants.get_mut(&id).ok_or(ErrorCode::BadRequest)?;
         let subscription = participant.subscriptions.get_mut(&stream).ok_or(ErrorCode::NotSubscribed)?;
         (subscription.audio, subscription.video) = (request.audio, request.video);
+        subscription.is_paused = request.paused;
         self.take(id, stream, outbox);
         Ok(DoneResponse { request: request.request }.into())
     }
@@ -359,9 +455,14 @@ impl Room {
         Ok(DoneResponse { request: request.request }.into())
     }
 
-    pub(crate) fn message(&self, id: ParticipantId, request: MessageRequest, outbox: &mut Outbox) -> Reply {
+    pub(crate) fn message(
+        &mut self,
+        id: ParticipantId,
+        request: MessageRequest,
+        outbox: &mut Outbox,
+    ) -> Reply {
         let sender = self.participants.get(&id).ok_or(ErrorCode::BadRequest)?;
-        if !sender.permissions.message {
+        if !sender.admitted.permissions.message {
             return Err(ErrorCode::Forbidden);
         }
         let meta = request.message.meta.as_ref().map_or(0, |meta| meta.len());
@@ -369,20 +470,28 @@ impl Room {
             return Err(ErrorCode::TooLarge);
         }
         let receives = |participant: &&Participant| participant.info.can_receive_messages;
-        let sessions: BTreeSet<SessionId> = match &request.recipients {
+        let addressed: BTreeSet<ParticipantId> = match &request.recipients {
             Some(recipients) if recipients.len() > limits::RECIPIENTS_MAX => {
                 return Err(ErrorCode::LimitReached);
             }
             Some(recipients) => {
                 let found = recipients.iter().map(|id| self.participants.get(id).filter(receives));
-                let found: Option<BTreeSet<SessionId>> = found.map(|one| Some(one?.session)).collect();
+                let found: Option<BTreeSet<ParticipantId>> = found.map(|one| Some(one?.info.id)).collect();
                 found.ok_or(ErrorCode::UnknownRecipient)?
             }
-            None => self.participants.values().filter(receives).map(|one| one.session).collect(),
+            None => self.participants.values().filter(receives).map(|one| one.info.id).collect(),
         };
         let recipients = request.recipients.map(Into::into);
-        let notice = MessageNotice { sender: id, message: request.message, recipients };
-        outbox.send_all(sessions.into_iter().collect(), notice);
+        self.last_delivery += 1;
+        let delivery = self.last_delivery;
+        let notice = MessageNotice { delivery, sender: id, message: request.message, recipients };
+        let mut sessions = Vec::with_capacity(addressed.len());
+        for recipient in addressed {
+            let Some(recipient) = self.participants.get_mut(&recipient) else { continue };
+            recipient.line.keep(notice.clone(), outbox.config.resume_buffer);
+            sessions.extend(recipient.line.session());
+        }
+        outbox.send_all(sessions, notice);
         Ok(DoneResponse { request: request.request }.into())
     }
 
@@ -400,23 +509,25 @@ impl Room {
                 for request in std::mem::take(&mut pending.requests) {
                     let answer = answer.clone().map_err(|OfferError| ErrorCode::BadOffer);
                     let reply = answer.map(|sdp| OfferResponse { request, offer, sdp }.into());
-                    outbox.reply(participant.session, request, reply);
+                    if let Some(session) = participant.line.session() {
+                        outbox.reply(session, request, reply);
+                    }
                 }
                 pending.answer = Some(answer.map(Into::into));
             }
+            MediaNotice::Speaking { source, level } => self.on_speaking(source.stream, level, outbox),
             MediaNotice::Bound { peer, mid, source, codec, first_sequence, first_timestamp } => {
-                let Some(participant) = self.participants.get(&peer) else { return };
-                let subscription = participant.subscriptions.get(&source.stream);
-                let Some(Subscription { slot, .. }) = subscription.filter(|one| one.wants(source.kind))
-                else {
-                    return;
-                };
-                let section = participant.slots.get(usize::from(*slot)).map(|slot| slot.of(source.kind));
+                let Some(participant) = self.participants.get_mut(&peer) else { return };
+                let subscription = participant.subscriptions.get_mut(&source.stream);
+                let Some(subscription) = subscription.filter(|one| one.wants(source.kind)) else { return };
+                let slot = subscription.slot;
+                let section = participant.slots.get(usize::from(slot)).map(|slot| slot.of(source.kind));
                 if section == Some(mid) {
-                    let (slot, kind, stream_id) = (*slot, source.kind, source.stream);
+                    let (kind, stream_id) = (source.kind, source.stream);
                     let notice =
                         SlotBoundNotice { slot, kind, stream_id, codec, first_sequence, first_timestamp };
-                    outbox.send_all(vec![participant.session], notice);
+                    subscription.bound[kind as usize] = Some(notice);
+                    outbox.send_all(participant.line.session().into_iter().collect(), notice);
                 }
             }
         }
@@ -477,9 +588,15 @@ impl Room {
                     has_new_track = true;
                     if let Some(publisher) = self.participants.get(&peer) {
                         let notice = SourcePausedNotice { stream_id: id, kind, paused: true };
-                        outbox.send_all(vec![publisher.session], notice);
+                        outbox.send_all(publisher.line.session().into_iter().collect(), notice);
                     }
                 }
+            }
+        }
+        for (kind, published) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
+            let track = self.streams.get(&id).and_then(|stream| stream.track_info(kind));
+            if published.is_some() && track.is_some_and(|track| track.censored) {
+                self.enable_source(id, kind, outbox);
             }
         }
         if has_new_track {
@@ -493,13 +610,24 @@ impl Room {
         }
     }
 
+    /// Makes forwarding agree with what publisher and moderators want. Who is not heard does not speak.
+    pub(crate) fn enable_source(&mut self, id: StreamId, kind: MediaKind, outbox: &mut Outbox) {
+        let Some(stream) = self.streams.get(&id) else { return };
+        let enabled = stream.flows(kind);
+        outbox.media(MediaCommand::EnableSource { source: SourceId { stream: id, kind }, enabled });
+        if kind == MediaKind::Audio && !enabled {
+            self.on_speaking(id, None, outbox);
+        }
+    }
+
     /// Makes routes agree with what a subscription wants.
     fn take(&mut self, id: ParticipantId, stream_id: StreamId, outbox: &mut Outbox) {
         let Some(participant) = self.participants.get(&id) else { return };
         let Some(subscription) = participant.subscriptions.get(&stream_id).copied() else { return };
         let Some(slot) = participant.slots.get(usize::from(subscription.slot)).copied() else { return };
         let Some(stream) = self.streams.get_mut(&stream_id) else { return };
-        let publisher = self.participants.get(&stream.info.participant_id).map(|publisher| publisher.session);
+        let publisher = self.participants.get(&stream.info.participant_id);
+        let publisher = publisher.and_then(|publisher| publisher.line.session());
         for (kind, track) in &mut stream.tracks {
             let (source, mid) = (SourceId { stream: stream_id, kind: *kind }, slot.of(*kind));
             let was_paused = track.takers.is_empty();
@@ -517,7 +645,8 @@ impl Room {
     /// Forgets that a participant takes a stream.
     fn untake(&mut self, id: ParticipantId, stream_id: StreamId, outbox: &mut Outbox) {
         let Some(stream) = self.streams.get_mut(&stream_id) else { return };
-        let publisher = self.participants.get(&stream.info.participant_id).map(|publisher| publisher.session);
+        let publisher = self.participants.get(&stream.info.participant_id);
+        let publisher = publisher.and_then(|publisher| publisher.line.session());
         for (kind, track) in &mut stream.tracks {
             if track.takers.remove(&id) {
                 let source = SourceId { stream: stream_id, kind: *kind };
@@ -535,6 +664,7 @@ impl Room {
         for participant in self.participants.values_mut() {
             participant.subscriptions.remove(&id);
         }
+        self.speakers.forget_stream(id);
     }
 
     fn stream_id(&self, publisher: ParticipantId, key: &StreamKey) -> Result<StreamId, ErrorCode> {
@@ -542,7 +672,7 @@ impl Room {
         publisher.streams.get(key).copied().ok_or(ErrorCode::UnknownStream)
     }
 
-    const fn next_version(&mut self) -> RoomVersion {
+    pub(crate) const fn next_version(&mut self) -> RoomVersion {
         self.version.0 += 1;
         self.version
     }

@@ -7,16 +7,20 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use roomful_protocol::{
-    ClientMessage, DisconnectNotice, DisconnectReason, DoneResponse, ErrorCode, ErrorResponse, JoinRequest,
-    JoinResponse, ParticipantInfo, RequestId, ServerMessage, SourcePausedNotice, WIRE_VERSION, limits,
+    ClientMessage, DisconnectNotice, DisconnectReason, DominantSpeakerNotice, DoneResponse, ErrorCode,
+    ErrorResponse, JoinRequest, JoinResponse, LeaveReason, ParticipantInfo, RequestId, ResumeKey,
+    ResumeRequest, ResumeResponse, ServerMessage, SourcePausedNotice, TokenResponse, UpdateTokenRequest,
+    WIRE_VERSION, limits,
 };
 use roomful_types::{ParticipantId, RoomId};
 
 use crate::{
     admission::{Admission, Grant},
-    config::SfuConfig,
+    config::{DuplicateIdentity, SfuConfig},
+    line::Line,
     media::{MediaCommand, MediaNotice, SourceId},
-    room::{Participant, Reply, Room},
+    moderation::{ModerationError, ModerationRequest},
+    room::{Admitted, Participant, Reply, Room},
 };
 
 /// The rooms of one server.
@@ -28,6 +32,8 @@ pub struct Sfu {
     admission: Box<dyn Admission>,
     sessions: BTreeMap<SessionId, Session>,
     rooms: BTreeMap<RoomId, (RoomSessionId, Room)>,
+    /// Where participants are, also while their connection is lost.
+    places: BTreeMap<ParticipantId, RoomId>,
     outbox: Outbox,
     now: Instant,
     next_sweep: Instant,
@@ -56,6 +62,8 @@ pub enum Input {
     Media(MediaNotice),
     /// A room was deleted; everybody leaves.
     RoomDeleted(RoomId),
+    /// The server ends; everybody leaves.
+    Shutdown,
     /// The deadline of [`Output::Wait`] is reached.
     Timeout,
 }
@@ -111,6 +119,10 @@ pub(crate) struct Outbox {
 /// How often silent clients are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a resume may be late: it was not silent when it was last heard, a half-open connection takes a while to be noticed,
+/// and the way back to the server another.
+const RESUME_GRACE: Duration = Duration::from_secs(10);
+
 /// One request, in the unit of [`Session::allowance`]: whoever may send one per second earns one unit per nanosecond, so
 /// that no time is lost between requests that follow each other closely.
 const REQUEST: u64 = 1_000_000_000;
@@ -121,7 +133,15 @@ impl Sfu {
     pub fn new(config: SfuConfig, admission: Box<dyn Admission>, seed: [u8; 32], now: Instant) -> Self {
         let outbox = Outbox { config, outputs: VecDeque::new(), random: StdRng::from_seed(seed) };
         let next_sweep = now + SWEEP_INTERVAL;
-        Self { admission, sessions: BTreeMap::new(), rooms: BTreeMap::new(), outbox, now, next_sweep }
+        Self {
+            admission,
+            sessions: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            places: BTreeMap::new(),
+            outbox,
+            now,
+            next_sweep,
+        }
     }
 
     /// Takes one input in.
@@ -131,9 +151,10 @@ impl Sfu {
             Input::Opened(session) => self.on_opened(session),
             Input::Signal(session, message) => self.on_signal(session, message),
             Input::Malformed(session) => self.disconnect(session, Some(DisconnectReason::ProtocolError)),
-            Input::Closed(session) => self.forget(session),
+            Input::Closed(session) => self.detach(session),
             Input::Media(notice) => self.on_media(notice),
             Input::RoomDeleted(room) => self.on_room_deleted(room),
+            Input::Shutdown => self.on_shutdown(),
             Input::Timeout => self.on_timeout(),
         }
     }
@@ -158,27 +179,52 @@ impl Sfu {
         if !session.spend(cost(&message), &self.outbox.config, self.now) {
             return self.outbox.reply(id, request, Err(ErrorCode::RateLimited));
         }
-        let place = session.place;
-        let reply = match (message, place) {
-            (ClientMessage::JoinRequest(join), None) => {
-                if let Err(code) = self.join(id, join) {
-                    self.outbox.reply(id, request, Err(code));
-                    self.disconnect(id, None);
-                }
-                return;
-            }
+        let entered = match (message, session.place) {
+            (ClientMessage::JoinRequest(join), None) => self.join(id, join),
+            (ClientMessage::ResumeRequest(resume), None) => self.resume(id, &resume),
             (_, None) => return self.disconnect(id, Some(DisconnectReason::ProtocolError)),
             (ClientMessage::LeaveRequest(_), Some(_)) => {
                 self.outbox.reply(id, request, Ok(DoneResponse { request }.into()));
                 return self.disconnect(id, None);
             }
-            (message, Some((room, participant))) => self.on_request(room, participant, message),
+            (message, Some((room, participant))) => {
+                return self.on_numbered_request(id, room, participant, message);
+            }
         };
-        match reply {
-            Ok(None) => {}
-            Ok(Some(message)) => self.outbox.reply(id, request, Ok(message)),
-            Err(code) => self.outbox.reply(id, request, Err(code)),
+        if let Err(code) = entered {
+            self.outbox.reply(id, request, Err(code));
+            self.disconnect(id, None);
         }
+    }
+
+    /// Carries a request out, unless it was before: a client that lost its connection repeats what it heard no answer to.
+    fn on_numbered_request(
+        &mut self,
+        session: SessionId,
+        room_id: RoomId,
+        id: ParticipantId,
+        message: ClientMessage,
+    ) {
+        let request = request_of(&message);
+        // Answers to offers are large and kept with the offer; pings come to nothing that could be done twice.
+        let is_kept = !matches!(message, ClientMessage::OfferRequest(_) | ClientMessage::PingRequest(_));
+        if let Some(answer) = self.line(room_id, id).and_then(|line| line.answer(request)).cloned() {
+            return self.outbox.send_all(vec![session], answer);
+        }
+        let answer = match self.on_request(room_id, id, message) {
+            Ok(None) => return,
+            Ok(Some(answer)) => answer,
+            Err(code) => ErrorResponse { request, code }.into(),
+        };
+        if is_kept && let Some(line) = self.line(room_id, id) {
+            line.remember(request, answer.clone());
+        }
+        self.outbox.send_all(vec![session], answer);
+    }
+
+    fn line(&mut self, room: RoomId, id: ParticipantId) -> Option<&mut Line> {
+        let (_, room) = self.rooms.get_mut(&room)?;
+        Some(&mut room.participants.get_mut(&id)?.line)
     }
 
     /// Carries out the request of a participant; `None` when the answer comes later.
@@ -188,11 +234,25 @@ impl Sfu {
         id: ParticipantId,
         message: ClientMessage,
     ) -> Result<Option<ServerMessage>, ErrorCode> {
+        if let ClientMessage::UpdateTokenRequest(update) = &message {
+            return self.update_token(room, id, update).map(Some);
+        }
         let (_, room) = self.rooms.get_mut(&room).ok_or(ErrorCode::Internal)?;
         let outbox = &mut self.outbox;
         let reply = match message {
-            ClientMessage::JoinRequest(_) | ClientMessage::LeaveRequest(_) => Err(ErrorCode::BadRequest),
-            ClientMessage::PingRequest(ping) => Ok(DoneResponse { request: ping.request }.into()),
+            ClientMessage::JoinRequest(_)
+            | ClientMessage::ResumeRequest(_)
+            | ClientMessage::LeaveRequest(_)
+            | ClientMessage::UpdateTokenRequest(_) => Err(ErrorCode::BadRequest),
+            ClientMessage::PingRequest(ping) => {
+                if let Some(participant) = room.participants.get_mut(&id) {
+                    participant.line.acknowledge(ping.received);
+                }
+                Ok(DoneResponse { request: ping.request }.into())
+            }
+            ClientMessage::EnableMetricsRequest(_) | ClientMessage::DisableMetricsRequest(_) => {
+                Err(ErrorCode::BadRequest)
+            }
             ClientMessage::OfferRequest(request) => return room.offer(id, request, outbox),
             ClientMessage::PublishRequest(request) => room.publish(id, &request, outbox),
             ClientMessage::UpdateStreamRequest(request) => room.update_stream(id, &request, outbox),
@@ -214,12 +274,8 @@ impl Sfu {
         if join.context.as_ref().is_some_and(|context| context.len() > limits::CONTEXT_MAX) {
             return Err(ErrorCode::TooLarge);
         }
-        let Grant { identity, context, permissions, max_participants } =
-            self.admission.admit(join.room_id, &join.token)?;
-        let present = self.rooms.get(&join.room_id).map_or(0, |(_, room)| room.len());
-        if present >= max_participants as usize {
-            return Err(ErrorCode::RoomFull);
-        }
+        let grant = self.admission.admit(join.room_id, &join.token)?;
+        self.make_way(join.room_id, &grant)?;
 
         if !self.rooms.contains_key(&join.room_id) {
             let session = RoomSessionId(self.outbox.random_bytes());
@@ -230,11 +286,16 @@ impl Sfu {
         let participant_id = ParticipantId::from_random(self.outbox.random_bytes());
         let info = ParticipantInfo {
             id: participant_id,
-            identity: identity.map(Into::into),
-            context: context.or(join.context).map(Into::into),
+            identity: grant.identity.as_deref().map(Into::into),
+            context: grant.context.clone().or(join.context).map(Into::into),
             can_receive_messages: join.enable_messages,
+            telephone: false,
         };
-        room.enter(Participant::new(info, id, permissions), &mut self.outbox);
+        let admitted = Admitted::new(&grant, self.now);
+        let resume_key = ResumeKey::from_random(self.outbox.random_bytes());
+        room.enter(Participant::new(info, id, admitted, resume_key), &mut self.outbox);
+        self.places.insert(participant_id, join.room_id);
+        let window = self.outbox.config.resume_window.as_millis();
         let response = JoinResponse {
             request: join.request,
             wire_version: WIRE_VERSION,
@@ -242,33 +303,200 @@ impl Sfu {
             version: room.version(),
             participants: room.participant_infos(),
             streams: room.stream_infos(),
+            term: admitted.term(self.now),
+            resume_key,
+            resume_window_ms: u32::try_from(window).unwrap_or(u32::MAX),
         };
         self.outbox.send_all(vec![id], response);
+        let speaking = room.speakers.notices();
+        speaking.into_iter().for_each(|notice| self.outbox.send_all(vec![id], notice));
+        if let Some(dominant) = room.speakers.dominant() {
+            let notice = DominantSpeakerNotice { participant_id: Some(dominant) };
+            self.outbox.send_all(vec![id], notice);
+        }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.place = Some((join.room_id, participant_id));
         }
         Ok(())
     }
 
+    /// Refuses who may not enter, and lets go who is replaced.
+    fn make_way(&mut self, room_id: RoomId, grant: &Grant) -> Result<(), ErrorCode> {
+        let Some((_, room)) = self.rooms.get_mut(&room_id) else {
+            return match grant.max_participants {
+                0 => Err(ErrorCode::RoomFull),
+                _ => Ok(()),
+            };
+        };
+        if room.moderation.is_barred(grant) {
+            return Err(ErrorCode::Kicked);
+        }
+        let is_same = |participant: &Participant| {
+            grant.identity.is_some() && participant.info.identity.as_deref() == grant.identity.as_deref()
+        };
+        let same = room.participants.values().filter(|one| is_same(one)).map(|one| one.info.id);
+        let replaced: Vec<ParticipantId> = match self.outbox.config.duplicate_identity {
+            DuplicateIdentity::Allow => Vec::new(),
+            DuplicateIdentity::Replace => same.collect(),
+            DuplicateIdentity::Refuse => match same.count() {
+                0 => Vec::new(),
+                _ => return Err(ErrorCode::DuplicateIdentity),
+            },
+        };
+        if room.len() - replaced.len() >= grant.max_participants as usize {
+            return Err(ErrorCode::RoomFull);
+        }
+        for id in replaced {
+            // The newcomer keeps the session of the room alive, so an empty room is not forgotten here.
+            self.part(room_id, id, None, Some(DisconnectReason::DuplicateIdentity));
+        }
+        Ok(())
+    }
+
+    /// Goes on with a stay whose connection was lost, or seems not to be lost yet.
+    fn resume(&mut self, id: SessionId, resume: &ResumeRequest) -> Result<(), ErrorCode> {
+        if resume.versions.len() > limits::VERSIONS_MAX || !resume.versions.contains(&WIRE_VERSION) {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        let grant = self.admission.admit(resume.room_id, &resume.token)?;
+        let (_, room) = self.rooms.get_mut(&resume.room_id).ok_or(ErrorCode::ResumeExpired)?;
+        if room.moderation.is_barred(&grant) {
+            return Err(ErrorCode::Kicked);
+        }
+        let participant = room.participants.get_mut(&resume.participant_id);
+        let participant = participant.filter(|participant| participant.resume_key == resume.resume_key);
+        let participant = participant.ok_or(ErrorCode::ResumeExpired)?;
+        if participant.info.identity.as_deref() != grant.identity.as_deref() {
+            return Err(ErrorCode::Unauthorized);
+        }
+        let Some(missed) = participant.line.missed(resume.received) else {
+            self.part(resume.room_id, resume.participant_id, None, None);
+            self.forget_if_empty(resume.room_id);
+            return Err(ErrorCode::MessagesLost);
+        };
+        let earlier = participant.line.session();
+        participant.line.attach(id);
+        participant.admitted = Admitted::new(&grant, self.now);
+        let term = participant.admitted.term(self.now);
+        let (slots, sources) = room.media_of(resume.participant_id);
+        let response = ResumeResponse {
+            request: resume.request,
+            wire_version: WIRE_VERSION,
+            version: room.version(),
+            participants: room.participant_infos(),
+            streams: room.stream_infos(),
+            slots,
+            sources,
+            speaking: room.speakers.notices(),
+            dominant_speaker: room.speakers.dominant(),
+            term,
+        };
+        self.outbox.send_all(vec![id], response);
+        for message in missed {
+            self.outbox.send_all(vec![id], message);
+        }
+        if let Some(earlier) = earlier {
+            self.sessions.remove(&earlier);
+            self.outbox.outputs.push_back(Output::Close(earlier));
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.place = Some((resume.room_id, resume.participant_id));
+        }
+        Ok(())
+    }
+
+    fn update_token(&mut self, room_id: RoomId, id: ParticipantId, update: &UpdateTokenRequest) -> Reply {
+        let grant = self.admission.admit(room_id, &update.token)?;
+        let (_, room) = self.rooms.get_mut(&room_id).ok_or(ErrorCode::Internal)?;
+        if room.moderation.is_barred(&grant) {
+            return Err(ErrorCode::Kicked);
+        }
+        let participant = room.participants.get_mut(&id).ok_or(ErrorCode::Internal)?;
+        if participant.info.identity.as_deref() != grant.identity.as_deref() {
+            return Err(ErrorCode::Unauthorized);
+        }
+        participant.admitted = Admitted::new(&grant, self.now);
+        Ok(TokenResponse { request: update.request, term: participant.admitted.term(self.now) }.into())
+    }
+
+    /// Carries out what a moderator wants, as one more input; drain [`poll_output`](Self::poll_output) afterwards.
+    ///
+    /// # Errors
+    /// See [`ModerationError`]; nothing was done then.
+    pub fn moderate(
+        &mut self,
+        session: RoomSessionId,
+        request: &ModerationRequest,
+        now: Instant,
+    ) -> Result<(), ModerationError> {
+        self.now = self.now.max(now);
+        let found = self.rooms.iter_mut().find(|(_, (id, _))| *id == session);
+        let (room_id, (_, room)) = found.ok_or(ModerationError::UnknownSession)?;
+        let room_id = *room_id;
+        match request {
+            ModerationRequest::Censor { who, stream, kind, censored } => {
+                room.censor(who, stream.as_ref(), *kind, *censored, &mut self.outbox)
+            }
+            ModerationRequest::Kick(who) => {
+                for id in room.select(who)? {
+                    self.kick(room_id, id);
+                }
+                self.forget_if_empty(room_id);
+                Ok(())
+            }
+            ModerationRequest::EndSession => {
+                self.end_session(room_id, DisconnectReason::SessionEnded);
+                Ok(())
+            }
+        }
+    }
+
+    fn kick(&mut self, room_id: RoomId, id: ParticipantId) {
+        let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
+        let Some(participant) = room.participants.get(&id) else { return };
+        room.moderation.bar(participant.admitted.grant, participant.info.identity.clone());
+        self.part(room_id, id, Some(LeaveReason::Kicked), Some(DisconnectReason::Kicked));
+    }
+
     fn on_media(&mut self, notice: MediaNotice) {
-        let (MediaNotice::Answered { peer, .. } | MediaNotice::Bound { peer, .. }) = &notice;
-        // Reports are rare beside packets; an index from peer to room would have to be kept right for little.
-        let room = self.sessions.values().filter_map(|session| session.place).find(|place| place.1 == *peer);
-        if let Some((_, room)) = room.and_then(|(room, _)| self.rooms.get_mut(&room)) {
+        let room = match &notice {
+            MediaNotice::Answered { peer, .. } | MediaNotice::Bound { peer, .. } => self.places.get(peer),
+            MediaNotice::Speaking { source, .. } => {
+                let has_stream =
+                    |(_, room): &&(RoomSessionId, Room)| room.streams.contains_key(&source.stream);
+                let found = self.rooms.iter().find(|(_, room)| has_stream(room));
+                found.map(|(id, _)| id)
+            }
+        };
+        if let Some((_, room)) = room.copied().and_then(|room| self.rooms.get_mut(&room)) {
             room.on_media(notice, &mut self.outbox);
         }
     }
 
     fn on_room_deleted(&mut self, id: RoomId) {
+        self.end_session(id, DisconnectReason::RoomExpired);
+    }
+
+    fn on_shutdown(&mut self) {
+        for room in self.rooms.keys().copied().collect::<Vec<_>>() {
+            self.end_session(room, DisconnectReason::SessionEnded);
+        }
+        for session in std::mem::take(&mut self.sessions).into_keys() {
+            self.outbox.outputs.push_back(Output::Close(session));
+        }
+    }
+
+    fn end_session(&mut self, id: RoomId, reason: DisconnectReason) {
         let Some((session, room)) = self.rooms.remove(&id) else { return };
         // All at once: nobody needs to hear how the others leave.
         let outbox = &mut self.outbox;
-        outbox.send_all(room.sessions(), DisconnectNotice { reason: DisconnectReason::SessionEnded });
+        outbox.send_all(room.sessions(), DisconnectNotice { reason });
         for session in room.sessions() {
             outbox.outputs.push_back(Output::Close(session));
             self.sessions.remove(&session);
         }
         room.remove_peers(outbox);
+        self.places.retain(|_, room| *room != id);
         outbox.outputs.push_back(Output::SessionEnded(id, session));
     }
 
@@ -282,10 +510,64 @@ impl Sfu {
             None => self.now >= session.opened_at + config.join_timeout,
             Some(_) => self.now >= session.heard_at + config.silence_timeout,
         };
-        let late: Vec<SessionId> =
-            self.sessions.iter().filter(|(_, session)| is_late(session)).map(|(id, _)| *id).collect();
-        for session in late {
-            self.disconnect(session, Some(DisconnectReason::TimedOut));
+        let late = self.sessions.iter().filter(|(_, session)| is_late(session));
+        let late: Vec<(SessionId, bool)> = late.map(|(id, session)| (*id, session.place.is_some())).collect();
+        for (session, is_in_room) in late {
+            if is_in_room {
+                // Its network may be gone and come back: the participant may resume.
+                self.outbox.outputs.push_back(Output::Close(session));
+                self.detach(session);
+            } else {
+                self.disconnect(session, Some(DisconnectReason::TimedOut));
+            }
+        }
+        self.part_overdue();
+    }
+
+    /// Lets go whose token has ended, and who lost the connection and did not come back.
+    fn part_overdue(&mut self) {
+        let mut overdue = Vec::new();
+        for (room_id, (_, room)) in &self.rooms {
+            for (id, participant) in &room.participants {
+                if participant.admitted.expires_at <= self.now {
+                    overdue.push((*room_id, *id, Some(DisconnectReason::Unauthorized)));
+                } else if participant.line.is_over(self.now) {
+                    overdue.push((*room_id, *id, None));
+                }
+            }
+        }
+        for (room_id, id, reason) in overdue {
+            self.part(room_id, id, None, reason);
+            self.forget_if_empty(room_id);
+        }
+    }
+
+    /// Takes a participant out of its room, and ends its connection if there is one.
+    fn part(
+        &mut self,
+        room_id: RoomId,
+        id: ParticipantId,
+        leave_reason: Option<LeaveReason>,
+        reason: Option<DisconnectReason>,
+    ) {
+        let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
+        if let Some(session) = room.participants.get(&id).and_then(|participant| participant.line.session()) {
+            if let Some(reason) = reason {
+                self.outbox.send_all(vec![session], DisconnectNotice { reason });
+            }
+            self.outbox.outputs.push_back(Output::Close(session));
+            self.sessions.remove(&session);
+        }
+        self.places.remove(&id);
+        room.leave(id, leave_reason, &mut self.outbox);
+    }
+
+    fn forget_if_empty(&mut self, room_id: RoomId) {
+        if let Some((session, room)) = self.rooms.get(&room_id)
+            && room.len() == 0
+        {
+            self.outbox.outputs.push_back(Output::SessionEnded(room_id, *session));
+            self.rooms.remove(&room_id);
         }
     }
 
@@ -298,19 +580,29 @@ impl Sfu {
             self.outbox.send_all(vec![id], DisconnectNotice { reason });
         }
         self.outbox.outputs.push_back(Output::Close(id));
-        self.forget(id);
-    }
-
-    /// Forgets a session; its participant leaves.
-    fn forget(&mut self, id: SessionId) {
         let Some(Session { place: Some((room_id, participant)), .. }) = self.sessions.remove(&id) else {
             return;
         };
-        let Some((session, room)) = self.rooms.get_mut(&room_id) else { return };
-        room.leave(participant, None, &mut self.outbox);
-        if room.len() == 0 {
-            self.outbox.outputs.push_back(Output::SessionEnded(room_id, *session));
-            self.rooms.remove(&room_id);
+        self.places.remove(&participant);
+        if let Some((_, room)) = self.rooms.get_mut(&room_id) {
+            room.leave(participant, None, &mut self.outbox);
+        }
+        self.forget_if_empty(room_id);
+    }
+
+    /// A connection is gone; its participant may come back for a while.
+    fn detach(&mut self, id: SessionId) {
+        let Some(Session { place: Some((room_id, participant)), heard_at, .. }) = self.sessions.remove(&id)
+        else {
+            return;
+        };
+        let window = self.outbox.config.resume_window;
+        if let Some(line) = self.line(room_id, participant) {
+            line.detach(heard_at + window + RESUME_GRACE);
+        }
+        if window.is_zero() {
+            self.part(room_id, participant, None, None);
+            self.forget_if_empty(room_id);
         }
     }
 
@@ -328,10 +620,19 @@ impl Sfu {
     /// Checks what must be true of every server.
     #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
-        for (_, room) in self.rooms.values() {
+        for (id, (_, room)) in &self.rooms {
             assert_ne!(room.len(), 0, "an empty room is forgotten");
             room.check_invariants();
+            for participant in room.participants.values() {
+                assert_eq!(self.places.get(&participant.info.id), Some(id), "everybody is found");
+                if let Some(session) = participant.line.session() {
+                    let session = self.sessions.get(&session).expect("a connection that is used exists");
+                    assert_eq!(session.place, Some((*id, participant.info.id)), "by its own participant");
+                }
+            }
         }
+        let present: usize = self.rooms.values().map(|(_, room)| room.len()).sum();
+        assert_eq!(self.places.len(), present, "nobody else is found");
     }
 }
 
@@ -361,8 +662,12 @@ fn cost(message: &ClientMessage) -> u64 {
         }
         ClientMessage::OfferRequest(_) => OFFER,
         ClientMessage::JoinRequest(_)
+        | ClientMessage::ResumeRequest(_)
         | ClientMessage::LeaveRequest(_)
         | ClientMessage::PingRequest(_)
+        | ClientMessage::UpdateTokenRequest(_)
+        | ClientMessage::EnableMetricsRequest(_)
+        | ClientMessage::DisableMetricsRequest(_)
         | ClientMessage::PublishRequest(_)
         | ClientMessage::UpdateStreamRequest(_)
         | ClientMessage::UnpublishRequest(_)
@@ -412,6 +717,10 @@ impl Outbox {
 const fn request_of(message: &ClientMessage) -> RequestId {
     match message {
         ClientMessage::JoinRequest(message) => message.request,
+        ClientMessage::ResumeRequest(message) => message.request,
+        ClientMessage::UpdateTokenRequest(message) => message.request,
+        ClientMessage::EnableMetricsRequest(message) => message.request,
+        ClientMessage::DisableMetricsRequest(message) => message.request,
         ClientMessage::LeaveRequest(message) => message.request,
         ClientMessage::PingRequest(message) => message.request,
         ClientMessage::OfferRequest(message) => message.request,

@@ -1,11 +1,12 @@
 //! What may happen to a room.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
 
 use crate::{
     event::{LeaveReason, Message},
+    metrics::NetworkMetrics,
     state::{Participant, Stream, Subscription, TrackId},
 };
 
@@ -18,6 +19,17 @@ pub enum Action {
     Joined {
         /// Who this client is.
         local: ParticipantId,
+        /// The version that the lists show.
+        version: u64,
+        /// Everybody in the room, the client included, without their streams.
+        participants: Vec<Participant>,
+        /// Every stream in the room.
+        streams: Vec<Stream>,
+    },
+    /// The connection to the server is lost, and being made again.
+    Reconnecting,
+    /// The connection is back, and the room looks like this now. The events are exactly the differences.
+    Resumed {
         /// The version that the lists show.
         version: u64,
         /// Everybody in the room, the client included, without their streams.
@@ -67,6 +79,39 @@ pub enum Action {
         kind: MediaKind,
         /// Whether it is on now.
         enabled: bool,
+    },
+    /// A moderator withheld a track, or no longer does.
+    TrackCensored {
+        /// Of which stream.
+        stream: StreamId,
+        /// Which track.
+        kind: MediaKind,
+        /// Whether it is withheld now.
+        censored: bool,
+    },
+    /// Somebody began to speak, or ended.
+    SpeakingChanged {
+        /// Who.
+        participant: ParticipantId,
+        /// In which stream; none for a participant without streams.
+        stream: Option<StreamId>,
+        /// Whether it speaks now.
+        speaking: bool,
+    },
+    /// Another one speaks loudest, or nobody does.
+    DominantSpeakerChanged {
+        /// Who.
+        participant: Option<ParticipantId>,
+    },
+    /// The client token ends soon.
+    TokenExpiring {
+        /// How long it is still valid.
+        remaining: Duration,
+    },
+    /// The server measured how networks do.
+    NetworkMetricsMeasured {
+        /// What it found.
+        metrics: Arc<NetworkMetrics>,
     },
     /// One's own stream has another track now.
     TrackReplaced {

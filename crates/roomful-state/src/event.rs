@@ -1,10 +1,10 @@
 //! What a room tells its application.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamKey};
 
-use crate::state::State;
+use crate::{metrics::NetworkMetrics, state::State};
 
 /// One thing that happened, with the room as it is after it.
 #[derive(Debug, Clone)]
@@ -77,6 +77,43 @@ pub enum EventKind {
         /// Which track.
         kind: MediaKind,
     },
+    /// V11: a moderator withholds a track.
+    TrackCensored {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+        /// Which track.
+        kind: MediaKind,
+    },
+    /// V12: a moderator no longer withholds a track.
+    TrackUncensored {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+        /// Which track.
+        kind: MediaKind,
+    },
+    /// V13: somebody began to speak.
+    AudioActivity {
+        /// Who.
+        participant: ParticipantId,
+        /// In which stream; none for a participant without streams.
+        key: Option<StreamKey>,
+    },
+    /// Somebody no longer speaks.
+    AudioActivityEnded {
+        /// Who.
+        participant: ParticipantId,
+        /// In which stream; none for a participant without streams.
+        key: Option<StreamKey>,
+    },
+    /// Another one speaks loudest, or nobody does.
+    DominantSpeakerChanged {
+        /// Who.
+        participant: Option<ParticipantId>,
+    },
     /// V14: a subscription began.
     SubscriptionStarted {
         /// The publisher.
@@ -98,6 +135,20 @@ pub enum EventKind {
         /// The stream's name.
         key: StreamKey,
     },
+    /// A subscription brings nothing until it is resumed; it holds its place.
+    SubscriptionPaused {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
+    /// A subscription brings media again.
+    SubscriptionResumed {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+    },
     /// V17: a message arrived. One's own broadcast comes back once.
     MessageReceived {
         /// From whom.
@@ -106,6 +157,20 @@ pub enum EventKind {
         message: Message,
         /// To whom; everybody when none.
         recipients: Option<Arc<[ParticipantId]>>,
+    },
+    /// V18: the server measured how networks do.
+    NetworkMetricsReport {
+        /// What it found.
+        metrics: Arc<NetworkMetrics>,
+    },
+    /// The connection is lost, and being made again.
+    Reconnecting,
+    /// The connection is back. What changed meanwhile came just before, as events of its own.
+    Reconnected,
+    /// The client token ends soon; update it, or the room disconnects.
+    TokenExpiring {
+        /// How long it is still valid.
+        remaining: Duration,
     },
     /// A reader of events was too slow and missed some. Never made by the reducer.
     Lagged {
@@ -129,6 +194,17 @@ impl Event {
             EventKind::StreamUnpublished { .. } => "stream_unpublished",
             EventKind::TrackEnabled { .. } => "track_enabled",
             EventKind::TrackDisabled { .. } => "track_disabled",
+            EventKind::TrackCensored { .. } => "track_censored",
+            EventKind::TrackUncensored { .. } => "track_uncensored",
+            EventKind::AudioActivity { .. } => "audio_activity",
+            EventKind::AudioActivityEnded { .. } => "audio_activity_ended",
+            EventKind::DominantSpeakerChanged { .. } => "dominant_speaker_changed",
+            EventKind::SubscriptionPaused { .. } => "subscription_paused",
+            EventKind::SubscriptionResumed { .. } => "subscription_resumed",
+            EventKind::NetworkMetricsReport { .. } => "network_metrics_report",
+            EventKind::Reconnecting => "reconnecting",
+            EventKind::Reconnected => "reconnected",
+            EventKind::TokenExpiring { .. } => "token_expiring",
             EventKind::SubscriptionStarted { .. } => "subscription_started",
             EventKind::SubscriptionReconfigured { .. } => "subscription_reconfigured",
             EventKind::SubscriptionEnded { .. } => "subscription_ended",

@@ -16,13 +16,15 @@
 
 mod action;
 mod event;
+mod metrics;
 mod reducer;
 mod state;
 
 pub use action::Action;
 pub use event::{Event, EventKind, LeaveReason, Message, MessageKind};
+pub use metrics::{Direction, NetworkMetrics, ParticipantMetrics, Quality, StreamMetrics, TrackMetrics};
 pub use reducer::apply;
-pub use state::{Origin, Participant, State, Status, Stream, Subscription, TrackId};
+pub use state::{Connection, Origin, Participant, State, Status, Stream, Subscription, TrackId};
 
 #[cfg(test)]
 mod tests;

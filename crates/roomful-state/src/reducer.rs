@@ -1,13 +1,13 @@
 //! The one place where a room's state changes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
 
 use crate::{
     action::Action,
     event::{Event, EventKind, LeaveReason},
-    state::{Origin, Participant, State, Status, Stream, Subscription, TrackId},
+    state::{Connection, Origin, Participant, State, Status, Stream, Subscription, TrackId},
 };
 
 /// Applies one action and adds the events that tell of it, in the order of the Room contract.
@@ -20,6 +20,8 @@ pub fn apply(state: &mut State, action: Action, events: &mut Vec<Event>) {
         Action::Joined { local, version, participants, streams } => {
             room.on_joined(local, version, participants, streams);
         }
+        Action::Reconnecting => room.on_reconnecting(),
+        Action::Resumed { version, participants, streams } => room.on_resumed(version, participants, streams),
         Action::Disconnecting => room.on_disconnecting(),
         Action::Disconnected { reason } => room.on_disconnected(reason),
         Action::VersionReached { version } => room.state.version = room.state.version.max(version),
@@ -28,6 +30,21 @@ pub fn apply(state: &mut State, action: Action, events: &mut Vec<Event>) {
         Action::StreamPublished { stream } => room.on_stream_published(stream),
         Action::StreamUnpublished { stream } => room.on_stream_unpublished(stream),
         Action::TrackToggled { stream, kind, enabled } => room.on_track_toggled(stream, kind, enabled),
+        Action::TrackCensored { stream, kind, censored } => room.on_track_censored(stream, kind, censored),
+        Action::SpeakingChanged { participant, stream, speaking } => {
+            room.on_speaking_changed(participant, stream, speaking);
+        }
+        Action::DominantSpeakerChanged { participant } => room.on_dominant_speaker_changed(participant),
+        Action::TokenExpiring { remaining } => {
+            if room.is_connected() {
+                room.tell(EventKind::TokenExpiring { remaining });
+            }
+        }
+        Action::NetworkMetricsMeasured { metrics } => {
+            if room.is_connected() {
+                room.tell(EventKind::NetworkMetricsReport { metrics });
+            }
+        }
         Action::TrackReplaced { stream, kind, track } => room.on_track_replaced(stream, kind, track),
         Action::SubscriptionStarted { subscription, audio_track, video_track } => {
             room.on_subscription_started(subscription, audio_track, video_track);
@@ -81,9 +98,53 @@ impl Reduction<'_> {
         self.tell(EventKind::Connected);
     }
 
+    fn on_reconnecting(&mut self) {
+        if self.is_connected() && self.state.connection == Connection::Stable {
+            self.state.connection = Connection::Reconnecting;
+            self.tell(EventKind::StateChanged);
+            self.tell(EventKind::Reconnecting);
+        }
+    }
+
+    /// Turns a fresh snapshot into the differences to what was known. What went is told before what came, so that a key that
+    /// was used again is free when its new stream appears.
+    fn on_resumed(&mut self, version: u64, participants: Vec<Participant>, streams: Vec<Stream>) {
+        let is_listed = |id| participants.iter().any(|participant| Some(participant.id) == id);
+        if self.state.connection != Connection::Reconnecting || !is_listed(self.state.local_participant_id) {
+            return;
+        }
+        self.state.version = self.state.version.max(version);
+        let present: BTreeSet<ParticipantId> =
+            participants.iter().map(|participant| participant.id).collect();
+        let published: BTreeSet<StreamId> = streams.iter().map(|stream| stream.id).collect();
+        let known = self.state.participants.keys().copied();
+        for gone in known.filter(|id| !present.contains(id)).collect::<Vec<_>>() {
+            self.on_participant_left(gone, None);
+        }
+        let known = self.state.streams.keys().copied();
+        for gone in known.filter(|id| !published.contains(id)).collect::<Vec<_>>() {
+            self.on_stream_unpublished(gone);
+        }
+        for participant in participants {
+            self.on_participant_joined(participant);
+        }
+        for stream in streams {
+            let (id, flags) = (stream.id, stream.clone());
+            self.on_stream_published(stream);
+            for kind in MediaKind::ALL {
+                self.on_track_toggled(id, kind, flags.is_enabled(kind));
+                self.on_track_censored(id, kind, flags.is_censored(kind));
+            }
+        }
+        self.state.connection = Connection::Stable;
+        self.tell(EventKind::StateChanged);
+        self.tell(EventKind::Reconnected);
+    }
+
     fn on_disconnecting(&mut self) {
         if matches!(self.state.status, Status::Connecting | Status::Connected) {
             self.state.status = Status::Disconnecting;
+            self.state.connection = Connection::Stable;
             self.tell(EventKind::StateChanged);
         }
     }
@@ -91,6 +152,10 @@ impl Reduction<'_> {
     fn on_disconnected(&mut self, reason: DisconnectReason) {
         if matches!(self.state.status, Status::Initialized | Status::Disconnected) {
             return;
+        }
+        if let (DisconnectReason::Kicked, Some(participant)) = (reason, self.state.local_participant_id) {
+            let reason = Some(LeaveReason::Kicked);
+            self.tell(EventKind::ParticipantLeaving { participant, reason });
         }
         *self.state = State {
             status: Status::Disconnected,
@@ -119,6 +184,10 @@ impl Reduction<'_> {
         for stream in participant.streams.values() {
             self.on_stream_unpublished(*stream);
         }
+        self.on_speaking_changed(id, None, false);
+        if self.state.dominant_speaker == Some(id) {
+            self.on_dominant_speaker_changed(None);
+        }
         self.state.participants.remove(&id);
         self.tell(EventKind::StateChanged);
         self.tell(EventKind::ParticipantLeft { participant: id });
@@ -134,6 +203,7 @@ impl Reduction<'_> {
 
     fn on_stream_unpublished(&mut self, id: StreamId) {
         let Some(stream) = self.state.streams.get(&id).cloned() else { return };
+        self.on_speaking_changed(stream.participant_id, Some(id), false);
         self.end_subscription(stream.participant_id, &stream.key);
         self.state.streams.remove(&id);
         if let Some(publisher) = self.state.participants.get_mut(&stream.participant_id) {
@@ -158,6 +228,53 @@ impl Reduction<'_> {
             true => EventKind::TrackEnabled { participant, key, kind },
             false => EventKind::TrackDisabled { participant, key, kind },
         });
+    }
+
+    fn on_track_censored(&mut self, id: StreamId, kind: MediaKind, censored: bool) {
+        let Some(stream) = self.state.streams.get_mut(&id) else { return };
+        if stream.is_censored(kind) == censored {
+            return;
+        }
+        let (participant, key) = (stream.participant_id, stream.key.clone());
+        Arc::make_mut(stream).set_censored(kind, censored);
+        self.tell(EventKind::StateChanged);
+        self.tell(match censored {
+            true => EventKind::TrackCensored { participant, key, kind },
+            false => EventKind::TrackUncensored { participant, key, kind },
+        });
+    }
+
+    fn on_speaking_changed(&mut self, participant: ParticipantId, stream: Option<StreamId>, speaking: bool) {
+        let key = match stream {
+            Some(id) => match self.state.streams.get(&id) {
+                Some(stream) if stream.participant_id == participant => Some(stream.key.clone()),
+                _ => return,
+            },
+            None if self.state.participants.contains_key(&participant) => None,
+            None => return,
+        };
+        let speaker = (participant, stream);
+        if self.state.speakers.contains(&speaker) == speaking {
+            return;
+        }
+        match speaking {
+            true => self.state.speakers.insert(speaker),
+            false => self.state.speakers.remove(&speaker),
+        };
+        self.tell(EventKind::StateChanged);
+        self.tell(match speaking {
+            true => EventKind::AudioActivity { participant, key },
+            false => EventKind::AudioActivityEnded { participant, key },
+        });
+    }
+
+    fn on_dominant_speaker_changed(&mut self, participant: Option<ParticipantId>) {
+        let is_here = participant.is_none_or(|id| self.state.participants.contains_key(&id));
+        if is_here && self.state.dominant_speaker != participant {
+            self.state.dominant_speaker = participant;
+            self.tell(EventKind::StateChanged);
+            self.tell(EventKind::DominantSpeakerChanged { participant });
+        }
     }
 
     fn on_track_replaced(&mut self, id: StreamId, kind: MediaKind, track: TrackId) {
@@ -194,10 +311,17 @@ impl Reduction<'_> {
         video_track: Option<TrackId>,
     ) {
         let (participant, key) = (subscription.participant_id, subscription.key.clone());
-        let is_known = self.state.subscription(participant, &key).is_some();
-        if is_known && self.put_subscription(subscription, audio_track, video_track) {
+        let Some(before) = self.state.subscription(participant, &key).cloned() else { return };
+        let is_paused = subscription.is_paused;
+        if self.put_subscription(subscription, audio_track, video_track) {
             self.tell(EventKind::StateChanged);
-            self.tell(EventKind::SubscriptionReconfigured { participant, key });
+            self.tell(EventKind::SubscriptionReconfigured { participant, key: key.clone() });
+            if is_paused != before.is_paused {
+                self.tell(match is_paused {
+                    true => EventKind::SubscriptionPaused { participant, key },
+                    false => EventKind::SubscriptionResumed { participant, key },
+                });
+            }
         }
     }
 
@@ -252,14 +376,15 @@ impl Reduction<'_> {
             return false;
         }
         participant.streams.clear();
-        participant.origin = self.origin_of(id);
+        participant.origin = self.origin_of(id, participant.origin);
         self.state.participants.insert(id, Arc::new(participant));
         true
     }
 
     /// Enters a stream under its publisher; false when the publisher is unknown, or id or key are taken.
     fn insert_stream(&mut self, mut stream: Stream) -> bool {
-        stream.origin = self.origin_of(stream.participant_id);
+        let publisher = self.state.participants.get(&stream.participant_id);
+        stream.origin = publisher.map_or(stream.origin, |publisher| publisher.origin);
         if self.state.streams.contains_key(&stream.id) {
             return false;
         }
@@ -272,10 +397,11 @@ impl Reduction<'_> {
         true
     }
 
-    fn origin_of(&self, id: ParticipantId) -> Origin {
-        match self.state.local_participant_id == Some(id) {
-            true => Origin::Local,
-            false => Origin::Remote,
+    fn origin_of(&self, id: ParticipantId, claimed: Origin) -> Origin {
+        match (self.state.local_participant_id == Some(id), claimed) {
+            (true, _) => Origin::Local,
+            (false, Origin::TelephonyEngine) => Origin::TelephonyEngine,
+            (false, Origin::Local | Origin::Remote) => Origin::Remote,
         }
     }
 

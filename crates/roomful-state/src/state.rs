@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
 
 /// One immutable snapshot of a room.
@@ -17,6 +17,9 @@ pub struct State {
     pub(crate) subscriptions: OrdMap<(ParticipantId, StreamKey), Arc<Subscription>>,
     pub(crate) version: u64,
     pub(crate) disconnect_reason: Option<DisconnectReason>,
+    pub(crate) connection: Connection,
+    pub(crate) speakers: OrdSet<(ParticipantId, Option<StreamId>)>,
+    pub(crate) dominant_speaker: Option<ParticipantId>,
 }
 
 impl State {
@@ -36,6 +39,29 @@ impl State {
     #[must_use]
     pub const fn disconnect_reason(&self) -> Option<DisconnectReason> {
         self.disconnect_reason
+    }
+
+    /// Returns whether the connection to the server stands.
+    #[must_use]
+    pub const fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    /// Returns whether a participant speaks, in any of its streams.
+    #[must_use]
+    pub fn is_speaking(&self, participant: ParticipantId) -> bool {
+        self.speakers.range((participant, None)..).next().is_some_and(|speaker| speaker.0 == participant)
+    }
+
+    /// Walks over who speaks, and in which stream; none for a participant without streams.
+    pub fn speakers(&self) -> impl Iterator<Item = (ParticipantId, Option<StreamId>)> {
+        self.speakers.iter().copied()
+    }
+
+    /// Returns who speaks loudest now.
+    #[must_use]
+    pub const fn dominant_speaker(&self) -> Option<ParticipantId> {
+        self.dominant_speaker
     }
 
     /// Returns the version of the room that this snapshot shows; 0 before the first join.
@@ -144,8 +170,20 @@ impl State {
             assert_eq!((&subscription.participant_id, &subscription.key), (participant, key));
             let stream =
                 self.participant_stream(*participant, key).expect("every subscription has its stream");
-            assert_eq!(stream.origin, Origin::Remote, "nobody subscribes to oneself");
+            assert_ne!(stream.origin, Origin::Local, "nobody subscribes to oneself");
         }
+        for (participant, stream) in &self.speakers {
+            assert!(self.participants.contains_key(participant), "speakers are in the room");
+            let stream = stream.map(|stream| self.streams.get(&stream).expect("speakers' streams exist"));
+            assert!(
+                stream.is_none_or(|stream| stream.participant_id == *participant),
+                "in streams of their own"
+            );
+        }
+        let dominant = self.dominant_speaker;
+        assert!(dominant.is_none_or(|id| self.participants.contains_key(&id)), "the loudest is in the room");
+        let is_stable = self.connection == Connection::Stable;
+        assert!(is_stable || self.status == Status::Connected, "only a stay can be interrupted");
         if matches!(self.status, Status::Initialized | Status::Connecting) {
             assert!(self.participants.is_empty(), "nobody is known before the join");
         }
@@ -168,6 +206,16 @@ pub enum Status {
     Disconnected,
 }
 
+/// Whether the connection to the server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Connection {
+    /// It stands, or nobody asked for one.
+    #[default]
+    Stable,
+    /// It is lost, and being made again; the room is as it was when it was last heard of.
+    Reconnecting,
+}
+
 /// Where a participant or stream comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
@@ -175,6 +223,8 @@ pub enum Origin {
     Local,
     /// Another client.
     Remote,
+    /// The telephone network.
+    TelephonyEngine,
 }
 
 /// One participant.
@@ -209,6 +259,10 @@ pub struct Stream {
     pub is_audio_enabled: bool,
     /// Whether it has video that its publisher means to be seen.
     pub is_video_enabled: bool,
+    /// Whether a moderator withholds its audio.
+    pub is_audio_censored: bool,
+    /// Whether a moderator withholds its video.
+    pub is_video_censored: bool,
     /// The audio track: one's own, or that of the subscription.
     pub audio_track: Option<TrackId>,
     /// The video track: one's own, or that of the subscription.
@@ -224,6 +278,22 @@ impl Stream {
         match kind {
             MediaKind::Audio => self.is_audio_enabled,
             MediaKind::Video => self.is_video_enabled,
+        }
+    }
+
+    /// Returns whether a moderator withholds its track of this kind.
+    #[must_use]
+    pub const fn is_censored(&self, kind: MediaKind) -> bool {
+        match kind {
+            MediaKind::Audio => self.is_audio_censored,
+            MediaKind::Video => self.is_video_censored,
+        }
+    }
+
+    pub(crate) const fn set_censored(&mut self, kind: MediaKind, censored: bool) {
+        match kind {
+            MediaKind::Audio => self.is_audio_censored = censored,
+            MediaKind::Video => self.is_video_censored = censored,
         }
     }
 
@@ -246,6 +316,8 @@ pub struct Subscription {
     pub audio: bool,
     /// Whether video is wanted.
     pub video: bool,
+    /// Whether it brings nothing for now.
+    pub is_paused: bool,
 }
 
 /// A track within one client: one's own, or one that a subscription brings. Never used twice by one room object.

@@ -29,6 +29,8 @@ fn stream_of(person: u8, key: u8) -> Stream {
         origin: Origin::Remote,
         is_audio_enabled: true,
         is_video_enabled: true,
+        is_audio_censored: false,
+        is_video_censored: false,
         audio_track: None,
         video_track: None,
         is_configured: false,
@@ -41,7 +43,7 @@ fn key_of(key: u8) -> StreamKey {
 
 fn subscription_to(person: u8, key: u8) -> Subscription {
     let participant_id = ParticipantId::from_random([person; 16]);
-    Subscription { participant_id, key: key_of(key), audio: true, video: true }
+    Subscription { participant_id, key: key_of(key), audio: true, video: true, is_paused: false }
 }
 
 fn joined(others: &[u8]) -> Action {

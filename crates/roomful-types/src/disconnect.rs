@@ -20,6 +20,10 @@ pub enum DisconnectReason {
     Kicked,
     /// The session of the room was ended.
     SessionEnded,
+    /// The room does not exist, or no longer.
+    RoomExpired,
+    /// Somebody else joined under the same identity.
+    DuplicateIdentity,
     /// The room is full.
     RoomFull,
     /// Client and server do not understand each other.
@@ -36,6 +40,8 @@ impl fmt::Display for DisconnectReason {
             Self::Forbidden => "the client token does not permit it",
             Self::Kicked => "a moderator removed the participant",
             Self::SessionEnded => "the session of the room was ended",
+            Self::RoomExpired => "the room does not exist, or no longer",
+            Self::DuplicateIdentity => "somebody else joined under the same identity",
             Self::RoomFull => "the room is full",
             Self::ProtocolError => "client and server do not understand each other",
         })

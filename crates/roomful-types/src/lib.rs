@@ -4,11 +4,13 @@
 //! nothing of ours.
 
 mod disconnect;
+mod fingerprint;
 mod id;
 mod media;
 mod permissions;
 
 pub use disconnect::DisconnectReason;
+pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use id::{InvalidId, Mid, ParticipantId, RoomId, StreamId, StreamKey};
 pub use media::{AudioLevel, Bitrate, Codec, MediaKind, UnknownCodec};
 pub use permissions::Permissions;

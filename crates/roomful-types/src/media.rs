@@ -2,15 +2,21 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 /// Audio or video.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(index_only)]
 #[serde(rename_all = "lowercase")]
 pub enum MediaKind {
     /// Sound.
+    #[n(0)]
     Audio,
     /// Moving pictures.
+    #[n(1)]
     Video,
 }
 
@@ -29,14 +35,20 @@ impl fmt::Display for MediaKind {
 }
 
 /// How media is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(index_only)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// Opus (RFC 6716, RTP by RFC 7587).
+    #[n(0)]
     Opus,
     /// VP8 (RFC 6386, RTP by RFC 7741).
+    #[n(1)]
     Vp8,
     /// H.264 constrained baseline (RTP by RFC 6184, packetization mode 1).
+    #[n(2)]
     H264,
 }
 

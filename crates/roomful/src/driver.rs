@@ -75,7 +75,7 @@ pub(crate) struct Driver {
     /// For IPv4 and IPv6, each with what is on its way out of it.
     sockets: [Option<(Socket, Batch)>; 2],
     signal: Option<Signal>,
-    server_url: String,
+    options: Arc<RoomOptions>,
     hub: Arc<Hub>,
     seat: Weak<Mutex<Seat>>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -95,7 +95,7 @@ impl Driver {
     /// Makes the driver of one stay. Call it within a tokio runtime.
     pub(crate) fn new(
         client: Client,
-        options: &RoomOptions,
+        options: Arc<RoomOptions>,
         hub: Arc<Hub>,
         seat: Weak<Mutex<Seat>>,
         requests: mpsc::UnboundedReceiver<Request>,
@@ -111,7 +111,7 @@ impl Driver {
             transport: Transport::new(config, addresses, wake.clone()),
             sockets,
             signal: None,
-            server_url: options.server_url.clone(),
+            options,
             hub,
             seat,
             requests,
@@ -208,7 +208,10 @@ impl Driver {
         loop {
             match self.client().poll_output() {
                 Output::Wait { until, .. } => return until,
-                Output::OpenSignal => self.signal = Some(Signal::open(&self.server_url)),
+                Output::OpenSignal => {
+                    self.look_for_addresses();
+                    self.signal = Some(Signal::open(&self.options));
+                }
                 Output::Send(message) => {
                     if let Some(signal) = &self.signal {
                         signal.send(message);
@@ -218,6 +221,15 @@ impl Driver {
                 Output::Media(command) => self.transport.handle_command(command, clock::now()),
                 Output::Event(event) => self.hub.tell(event),
                 Output::Done(id, result) => self.on_done(id, result),
+            }
+        }
+    }
+
+    /// Notes the addresses that this machine has by now. A network that changed has other ones.
+    fn look_for_addresses(&mut self) {
+        for (socket, _) in self.sockets.iter().flatten() {
+            for address in own_addresses(socket) {
+                self.transport.add_address(address);
             }
         }
     }

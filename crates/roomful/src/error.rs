@@ -82,16 +82,20 @@ const fn kind_of_reason(reason: DisconnectReason) -> ErrorKind {
         DisconnectReason::Forbidden => ErrorKind::Forbidden,
         DisconnectReason::RoomFull => ErrorKind::LimitReached,
         DisconnectReason::ProtocolError => ErrorKind::Server,
-        DisconnectReason::UserInitiated | DisconnectReason::Kicked | DisconnectReason::SessionEnded | _ => {
-            ErrorKind::Disconnected
-        }
+        DisconnectReason::Kicked => ErrorKind::Forbidden,
+        DisconnectReason::UserInitiated
+        | DisconnectReason::SessionEnded
+        | DisconnectReason::RoomExpired
+        | DisconnectReason::DuplicateIdentity
+        | _ => ErrorKind::Disconnected,
     }
 }
 
 const fn kind_of_code(code: ErrorCode) -> ErrorKind {
     match code {
         ErrorCode::Unauthorized | ErrorCode::TokenExpired => ErrorKind::Unauthorized,
-        ErrorCode::Forbidden => ErrorKind::Forbidden,
+        ErrorCode::Forbidden | ErrorCode::Kicked | ErrorCode::DuplicateIdentity => ErrorKind::Forbidden,
+        ErrorCode::ResumeExpired | ErrorCode::MessagesLost => ErrorKind::Network,
         ErrorCode::RoomFull | ErrorCode::LimitReached | ErrorCode::RateLimited => ErrorKind::LimitReached,
         ErrorCode::UnknownRoom
         | ErrorCode::UnknownParticipant

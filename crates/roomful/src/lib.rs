@@ -40,16 +40,17 @@ mod transport;
 
 pub use error::{Error, ErrorKind};
 pub use events::{EventName, Events, Unsubscribe};
-pub use options::{RoomOptions, SubscriptionConfig};
+pub use options::{NetworkMetricsOptions, RoomOptions, SubscriptionConfig};
 pub use room::Room;
 pub use roomful_media::PeerStats;
 pub use roomful_state::{
-    Event, EventKind, LeaveReason, Message, MessageKind, Origin, Participant, State, Status, Stream,
-    Subscription, TrackId,
+    Connection, Direction, Event, EventKind, LeaveReason, Message, MessageKind, NetworkMetrics, Origin,
+    Participant, ParticipantMetrics, Quality, State, Status, Stream, StreamMetrics, Subscription, TrackId,
+    TrackMetrics,
 };
 pub use roomful_types::{
-    AudioLevel, Bitrate, Codec, DisconnectReason, InvalidId, MediaKind, ParticipantId, RoomId, StreamId,
-    StreamKey,
+    AudioLevel, Bitrate, Codec, DisconnectReason, Fingerprint, InvalidId, MediaKind, ParticipantId, RoomId,
+    StreamId, StreamKey,
 };
 pub use track::{
     Frame, LocalTrack, RemoteFrame, RemoteTrack, RemoteTracks, TrackReport, TrackRequest, TrackUpdate,

@@ -2,14 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use roomful_types::{Bitrate, RoomId};
+use roomful_types::{Bitrate, Fingerprint, RoomId};
 
 /// Everything that a [`Room`](crate::Room) needs to know.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RoomOptions {
-    /// Where the server is: `http://host:port`, or `https://…` where TLS is in front of it.
+    /// Where the server is: `http://host:port`, `https://…` where TLS is in front of it, or `quic://host:port`.
     pub server_url: String,
+    /// The one certificate to accept from a QUIC server. By default what the system trusts is accepted; `roomful serve --dev`
+    /// prints the fingerprint of the certificate that it made for itself.
+    pub server_fingerprint: Option<Fingerprint>,
     /// The room to join.
     pub room_id: RoomId,
     /// A client token for it, from the application's server.
@@ -24,6 +27,9 @@ pub struct RoomOptions {
     pub request_timeout: Duration,
     /// How often the client shows that it lives. Default 5 s. A server silent for three times as long is lost.
     pub keepalive: Duration,
+    /// How long a lost connection is tried to be made again before the room is disconnected. Default 30 s, which is also what
+    /// servers wait by default; zero disconnects when the connection is lost.
+    pub reconnect_timeout: Duration,
     /// Receive slots to negotiate at once. Default 4. More of them save a round trip when many streams are taken at once.
     pub initial_slots: u16,
     /// The bandwidth to assume before anything is measured. Default 3 Mbit/s.
@@ -36,6 +42,7 @@ impl RoomOptions {
     pub fn new(server_url: impl Into<String>, room_id: RoomId, client_token: impl Into<String>) -> Self {
         Self {
             server_url: server_url.into(),
+            server_fingerprint: None,
             room_id,
             client_token: client_token.into(),
             context: None,
@@ -43,6 +50,7 @@ impl RoomOptions {
             connect_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(5),
+            reconnect_timeout: Duration::from_secs(30),
             initial_slots: 4,
             initial_bitrate: Bitrate::from_kbps(3000),
         }
@@ -67,10 +75,28 @@ pub struct SubscriptionConfig {
     pub audio: bool,
     /// Whether to take video. Default yes.
     pub video: bool,
+    /// Whether to take nothing for now: the subscription keeps its place and its tracks, and goes on without renegotiation.
+    /// Default no.
+    pub paused: bool,
 }
 
 impl Default for SubscriptionConfig {
     fn default() -> Self {
-        Self { audio: true, video: true }
+        Self { audio: true, video: true, paused: false }
+    }
+}
+
+/// How to be told how networks do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkMetricsOptions {
+    /// Whether to tell of each stream. Default no.
+    pub include_streams: bool,
+    /// How often, 1 s ..= 60 s; what is outside counts as the nearer end. Default 5 s.
+    pub interval: Duration,
+}
+
+impl Default for NetworkMetricsOptions {
+    fn default() -> Self {
+        Self { include_streams: false, interval: Duration::from_secs(5) }
     }
 }

@@ -1,11 +1,11 @@
 //! The room as a program holds it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use roomful_client::{
-    AddStream, AddSubscription, Client, ClientConfig, Command, CommandError, CommandId, Connect, NewTrack,
-    SendMessage, UpdateStream,
+    AddStream, AddSubscription, Client, ClientConfig, Command, CommandError, CommandId, Connect,
+    EnableMetrics, NewTrack, SendMessage, UpdateStream,
 };
 use roomful_media::PeerStats;
 use roomful_state::{Event, Message, Participant, State, Stream};
@@ -17,7 +17,7 @@ use crate::{
     driver::{Driver, Ordered, Outcome, Request, Seat},
     error::Error,
     events::{EventName, Events, Hub, Unsubscribe},
-    options::{RoomOptions, SubscriptionConfig},
+    options::{NetworkMetricsOptions, RoomOptions, SubscriptionConfig},
     track::{LocalTrack, RemoteTracks, TrackUpdate, Tracks, TracksUpdate},
 };
 
@@ -27,11 +27,13 @@ use crate::{
 ///
 /// Every call settles within its deadline with a value or a typed error, may be dropped at any time without leaving anything
 /// half-made behind, and needs no other call to be polled.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Room {
     options: Arc<RoomOptions>,
     hub: Arc<Hub>,
     seat: Arc<Mutex<Seat>>,
+    /// The newest one that the server accepted, or the first.
+    token: Arc<Mutex<String>>,
 }
 
 impl Room {
@@ -43,10 +45,12 @@ impl Room {
         config.request_timeout = options.request_timeout;
         config.keepalive = options.keepalive;
         config.initial_slots = options.initial_slots;
-        let client = Client::new(config, options.room_id, clock::now());
+        config.reconnect_timeout = options.reconnect_timeout;
+        let client = Client::new(config, options.room_id, rand::random(), clock::now());
         let seat =
             Seat { requests: None, resting: Some(client), last_command: 0, stats: PeerStats::default() };
-        Self { options: Arc::new(options), hub: Hub::new(), seat: Arc::new(Mutex::new(seat)) }
+        let token = Arc::new(Mutex::new(options.client_token.clone()));
+        Self { options: Arc::new(options), hub: Hub::new(), seat: Arc::new(Mutex::new(seat)), token }
     }
 
     /// Returns the room's id.
@@ -78,8 +82,8 @@ impl Room {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn connect(&self) -> Result<(), Error> {
-        let RoomOptions { client_token, context, enable_messages, .. } = &*self.options;
-        let (token, context) = (client_token.clone(), context.clone());
+        let RoomOptions { context, enable_messages, .. } = &*self.options;
+        let (token, context) = (self.token.lock().clone(), context.clone());
         let connect = Connect { token, context, enable_messages: *enable_messages };
         self.order(Command::Connect(connect), Vec::new(), Some(Command::Disconnect)).await.map(drop)
     }
@@ -170,8 +174,8 @@ impl Room {
         key: &StreamKey,
         config: SubscriptionConfig,
     ) -> Result<RemoteTracks, Error> {
-        let SubscriptionConfig { audio, video } = config;
-        let wish = AddSubscription { participant, key: key.clone(), audio, video };
+        let SubscriptionConfig { audio, video, paused } = config;
+        let wish = AddSubscription { participant, key: key.clone(), audio, video, paused };
         let undo = Command::RemoveSubscription(participant, key.clone());
         let outcome = self.order(Command::AddSubscription(wish), Vec::new(), Some(undo)).await?;
         Ok(outcome.tracks)
@@ -188,8 +192,8 @@ impl Room {
         key: &StreamKey,
         config: SubscriptionConfig,
     ) -> Result<RemoteTracks, Error> {
-        let SubscriptionConfig { audio, video } = config;
-        let wish = AddSubscription { participant, key: key.clone(), audio, video };
+        let SubscriptionConfig { audio, video, paused } = config;
+        let wish = AddSubscription { participant, key: key.clone(), audio, video, paused };
         Ok(self.order(Command::UpdateSubscription(wish), Vec::new(), None).await?.tracks)
     }
 
@@ -233,6 +237,44 @@ impl Room {
             .map(drop)
     }
 
+    /// Presents a newer client token, so that the stay outlives the first one. It is also the token of the next
+    /// [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// `Unauthorized` when the server does not accept it; the old one stays in force. And those of every call.
+    pub async fn update_client_token(&self, client_token: impl Into<String>) -> Result<(), Error> {
+        let token = client_token.into();
+        self.order(Command::UpdateToken(token.clone()), Vec::new(), None).await?;
+        *self.token.lock() = token;
+        Ok(())
+    }
+
+    /// Asks for reports of how the networks of these participants do, oneself included if named: one at once, then one every
+    /// interval, as events. Adds to what was asked for before; the options of the last call hold for all.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when one of them is not in the room, and those of every call.
+    pub async fn enable_network_metrics_report(
+        &self,
+        participants: Vec<ParticipantId>,
+        options: NetworkMetricsOptions,
+    ) -> Result<(), Error> {
+        let NetworkMetricsOptions { include_streams, interval } = options;
+        let enable = EnableMetrics { participants, include_streams, interval };
+        self.order(Command::EnableMetrics(enable), Vec::new(), None).await.map(drop)
+    }
+
+    /// Asks for no more reports about these participants, or about all when none are named.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn disable_network_metrics_report(
+        &self,
+        participants: Option<Vec<ParticipantId>>,
+    ) -> Result<(), Error> {
+        self.order(Command::DisableMetrics(participants), Vec::new(), None).await.map(drop)
+    }
+
     /// Returns how the connection to the server does; updated once a second.
     #[must_use]
     pub fn peer_stats(&self) -> PeerStats {
@@ -247,7 +289,7 @@ impl Room {
         let (sender, requests) = mpsc::unbounded_channel();
         seat.requests = Some(sender);
         let driver =
-            Driver::new(client, &self.options, self.hub.clone(), Arc::downgrade(&self.seat), requests);
+            Driver::new(client, self.options.clone(), self.hub.clone(), Arc::downgrade(&self.seat), requests);
         runtime.spawn(driver.run());
     }
 
@@ -276,6 +318,13 @@ impl Room {
         waiting.result = None;
         // A driver that ended without an answer was dropped with its runtime.
         Ok(result.unwrap_or(Err(CommandError::NotConnected))?)
+    }
+}
+
+impl fmt::Debug for Room {
+    /// Leaves the token out: whoever reads a log must not be able to join.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").field("options", &self.options).finish_non_exhaustive()
     }
 }
 

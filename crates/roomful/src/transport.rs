@@ -127,7 +127,7 @@ impl Transport {
                 ClientOutput::Transmit(transmit) => return Ok(transmit),
                 ClientOutput::Wait(until) => return Err(Some(until)),
                 ClientOutput::Connected => self.notices.push_back(MediaNotice::Connected),
-                ClientOutput::Disconnected => self.notices.push_back(MediaNotice::Failed),
+                ClientOutput::Disconnected => self.notices.push_back(MediaNotice::Disconnected),
                 ClientOutput::Frame(mid, frame) => {
                     let feed = self.receivers.values_mut().find(|(section, _)| *section == mid);
                     if feed.is_some_and(|(_, feed)| feed.push(frame) == Pushed::NeedsKeyframe) {
@@ -149,9 +149,20 @@ impl Transport {
         }
     }
 
-    fn create_offer(&mut self, offer: OfferId, audio: u16, video: u16, slots: u16, now: Instant) {
+    /// Makes an address known at which the server may reach us from now on.
+    pub(crate) fn add_address(&mut self, address: SocketAddr) {
+        if !self.addresses.contains(&address) {
+            self.addresses.push(address);
+            if let Some(peer) = &mut self.peer {
+                peer.add_address(address);
+            }
+        }
+    }
+
+    fn create_offer(&mut self, offer: OfferId, counts: [u16; 3], restart: bool, now: Instant) {
         let peer = self.peer.get_or_insert_with(|| ClientPeer::new(&self.config, &self.addresses, now));
-        let Some(made) = peer.create_offer(audio.into(), video.into(), slots.into()) else {
+        let [audio, video, slots] = counts.map(usize::from);
+        let Some(made) = peer.create_offer(audio, video, slots, restart) else {
             return self.notices.push_back(MediaNotice::Failed);
         };
         let Offer { sdp, audio_senders, video_senders, slots } = made;
@@ -190,8 +201,8 @@ impl Transport {
 impl MediaTransport for Transport {
     fn handle_command(&mut self, command: MediaCommand, now: Instant) {
         match command {
-            MediaCommand::CreateOffer { offer, audio_senders, video_senders, slots } => {
-                self.create_offer(offer, audio_senders, video_senders, slots, now);
+            MediaCommand::CreateOffer { offer, audio_senders, video_senders, slots, restart } => {
+                self.create_offer(offer, [audio_senders, video_senders, slots], restart, now);
             }
             MediaCommand::AcceptAnswer { offer, sdp } => {
                 let accepted = self.peer.as_mut().map(|peer| peer.accept_answer(&sdp));

@@ -82,7 +82,7 @@ pub(super) struct Reading {
 impl Bot {
     /// Joins the room.
     pub(super) async fn join(api: &Api, room: RoomId, name: &'static str) -> Result<Self, Failure> {
-        let Joined { room, connect_time, .. } = join::enter(api, room, Some(name)).await?;
+        let Joined { room, connect_time, .. } = join::enter(api, room, Some(name), |_| {}).await?;
         let id = room.state().local_participant_id().expect("who has joined has an id");
         Ok(Self { name, room, id, connect_time })
     }

@@ -144,6 +144,7 @@ impl Rig {
             client: Client::new(
                 ClientConfig { initial_slots: 1, ..ClientConfig::default() },
                 RoomId::from_random([9; 16]),
+                42,
                 now,
             ),
             now,
@@ -191,7 +192,7 @@ impl Rig {
 
     fn on_media(&mut self, command: MediaCommand) {
         match command {
-            MediaCommand::CreateOffer { offer, audio_senders, video_senders, slots } => {
+            MediaCommand::CreateOffer { offer, audio_senders, video_senders, slots, restart: _ } => {
                 self.from_media.push_back(offered(offer.0, audio_senders, video_senders, slots));
             }
             MediaCommand::AcceptAnswer { offer, .. } => {
@@ -478,12 +479,21 @@ impl Room {
                         version,
                         participants,
                         streams: self.others.values().cloned().collect(),
+                        term: TokenTerm { remaining_ms: 600_000, life_ms: 600_000 },
+                        resume_key: ResumeKey::from_random([5; 16]),
+                        // Lost connections are tests of their own: here each loss ends the stay.
+                        resume_window_ms: 0,
                     }
                     .into(),
                 ));
             }
             ClientMessage::LeaveRequest(_) => self.forget_client(),
-            ClientMessage::PingRequest(_) | ClientMessage::MessageRequest(_) => {}
+            ClientMessage::PingRequest(_)
+            | ClientMessage::MessageRequest(_)
+            | ClientMessage::ResumeRequest(_)
+            | ClientMessage::UpdateTokenRequest(_)
+            | ClientMessage::EnableMetricsRequest(_)
+            | ClientMessage::DisableMetricsRequest(_) => {}
             ClientMessage::OfferRequest(offer) => {
                 self.slots = offer.slots.len() as u16;
                 let (request, sdp) = (offer.request, "answer".to_owned());
@@ -509,7 +519,7 @@ impl Room {
                 ];
                 for (track, new, enabled) in changes {
                     if let Some(new) = new {
-                        *track = Some(TrackInfo { codec: new.codec, enabled: true });
+                        *track = Some(TrackInfo { codec: new.codec, enabled: true, censored: false });
                     }
                     if let (Some(track), Some(enabled)) = (track, enabled) {
                         track.enabled = enabled;

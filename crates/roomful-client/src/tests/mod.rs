@@ -4,16 +4,18 @@
 
 mod laws;
 mod publishing;
+mod reconnecting;
 mod stages;
 mod subscribing;
+mod tokens;
 
 use std::time::{Duration, Instant};
 
 use roomful_protocol::{
     ClientMessage, DoneResponse, ErrorCode, ErrorResponse, JoinResponse, OfferId, OfferResponse,
-    ParticipantInfo, ParticipantJoinedNotice, ParticipantLeftNotice, PublishResponse, RequestId, RoomVersion,
-    ServerMessage, SlotBoundNotice, SlotMids, SourcePausedNotice, StreamInfo, StreamPublishedNotice,
-    StreamUnpublishedNotice, StreamUpdatedNotice, TrackInfo, WIRE_VERSION,
+    ParticipantInfo, ParticipantJoinedNotice, ParticipantLeftNotice, PublishResponse, RequestId, ResumeKey,
+    RoomVersion, ServerMessage, SlotBoundNotice, SlotMids, SourcePausedNotice, StreamInfo,
+    StreamPublishedNotice, StreamUnpublishedNotice, StreamUpdatedNotice, TokenTerm, TrackInfo, WIRE_VERSION,
 };
 use roomful_state::{Event, EventKind, TrackId};
 use roomful_types::{Codec, MediaKind, Mid, ParticipantId, RoomId, StreamId, StreamKey};
@@ -39,14 +41,17 @@ struct World {
 }
 
 impl World {
+    /// Without reconnecting: who loses the connection has left.
     fn new() -> Self {
+        let config = ClientConfig { reconnect_timeout: Duration::ZERO, ..ClientConfig::default() };
+        Self::configured(config)
+    }
+
+    fn configured(config: ClientConfig) -> Self {
+        let config = ClientConfig { initial_slots: 2, ..config };
         let now = Instant::now();
         Self {
-            client: Client::new(
-                ClientConfig { initial_slots: 2, ..ClientConfig::default() },
-                RoomId::from_random([9; 16]),
-                now,
-            ),
+            client: Client::new(config, RoomId::from_random([9; 16]), 42, now),
             start: now,
             now,
             last_command: 0,
@@ -58,7 +63,11 @@ impl World {
 
     /// In the room with participants 2 and 3, of whom 2 publishes `cam`. No media yet.
     fn joined() -> Self {
-        let mut world = Self::new();
+        Self::new().join()
+    }
+
+    fn join(self) -> Self {
+        let mut world = self;
         world.command(connect());
         world.input(Input::SignalOpened);
         world.input(Input::Signal(world.welcome(&[ME, 2, 3], &[stream(2, "cam")])));
@@ -67,7 +76,11 @@ impl World {
 
     /// The same with media: `s0` sends audio, `t0` video, and there are two receive slots.
     fn with_media() -> Self {
-        let mut world = Self::joined();
+        Self::joined().connect_media()
+    }
+
+    fn connect_media(self) -> Self {
+        let mut world = self;
         world.media(offered(1, 1, 1, 2));
         world.answer_offer(1);
         world.media(MediaNotice::Negotiated { offer: OfferId(1) });
@@ -197,6 +210,9 @@ impl World {
             version: RoomVersion(self.version),
             participants: participants.iter().map(|number| info(*number)).collect(),
             streams: streams.to_vec(),
+            term: TokenTerm { remaining_ms: 600_000, life_ms: 600_000 },
+            resume_key: ResumeKey::from_random([5; 16]),
+            resume_window_ms: 30_000,
         }
         .into()
     }
@@ -237,8 +253,9 @@ fn track_text(TrackId(id): TrackId) -> String {
 
 fn command_text(command: &MediaCommand) -> String {
     let text = match command {
-        MediaCommand::CreateOffer { offer, audio_senders, video_senders, slots } => {
-            format!("offer {}: {audio_senders}+{video_senders}, {slots} slots", offer.0)
+        MediaCommand::CreateOffer { offer, audio_senders, video_senders, slots, restart } => {
+            let restart = if *restart { ", another path" } else { "" };
+            format!("offer {}: {audio_senders}+{video_senders}, {slots} slots{restart}", offer.0)
         }
         MediaCommand::AcceptAnswer { offer, .. } => format!("answer {}", offer.0),
         MediaCommand::OpenSender { track, mid, codec, stream } => {
@@ -298,6 +315,14 @@ fn message_text(message: &ClientMessage) -> (RequestId, String) {
         ClientMessage::UnsubscribeRequest(one) => {
             (one.request, format!("unsubscribe {} {}", number_of(one.participant_id), one.key))
         }
+        ClientMessage::ResumeRequest(one) => {
+            (one.request, format!("resume with {} after {}", one.token, one.received))
+        }
+        ClientMessage::UpdateTokenRequest(one) => (one.request, format!("token {}", one.token)),
+        ClientMessage::EnableMetricsRequest(one) => {
+            (one.request, format!("metrics of {} every {} ms", one.participants.len(), one.interval_ms))
+        }
+        ClientMessage::DisableMetricsRequest(one) => (one.request, "no metrics".to_owned()),
         ClientMessage::MessageRequest(one) => (one.request, format!("say {}", one.message.payload)),
     }
 }
@@ -311,7 +336,13 @@ fn number_of(id: ParticipantId) -> u8 {
 }
 
 fn info(number: u8) -> ParticipantInfo {
-    ParticipantInfo { id: person(number), identity: None, context: None, can_receive_messages: true }
+    ParticipantInfo {
+        id: person(number),
+        identity: None,
+        context: None,
+        can_receive_messages: true,
+        telephone: false,
+    }
 }
 
 fn key(text: &str) -> StreamKey {
@@ -324,7 +355,7 @@ fn mid(text: &str) -> Mid {
 
 /// A stream with audio and video; its id follows from publisher and key.
 fn stream(publisher: u8, name: &str) -> StreamInfo {
-    let on = |codec| Some(TrackInfo { codec, enabled: true });
+    let on = |codec| Some(TrackInfo { codec, enabled: true, censored: false });
     let byte = publisher.wrapping_mul(16) ^ name.bytes().fold(0, u8::wrapping_add);
     StreamInfo {
         id: StreamId::from_random([byte; 16]),
@@ -373,7 +404,7 @@ fn update(name: &str, audio: TrackUpdate, video: TrackUpdate) -> Command {
 }
 
 fn wish(publisher: u8, name: &str, audio: bool, video: bool) -> AddSubscription {
-    AddSubscription { participant: person(publisher), key: key(name), audio, video }
+    AddSubscription { participant: person(publisher), key: key(name), audio, video, paused: false }
 }
 
 fn take(publisher: u8, name: &str) -> Command {

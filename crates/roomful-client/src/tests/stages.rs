@@ -135,12 +135,15 @@ fn a_refusal_has_its_reason() {
         (ErrorCode::TokenExpired, DisconnectReason::Unauthorized),
         (ErrorCode::Forbidden, DisconnectReason::Forbidden),
         (ErrorCode::RoomFull, DisconnectReason::RoomFull),
-        (ErrorCode::UnknownRoom, DisconnectReason::SessionEnded),
+        (ErrorCode::UnknownRoom, DisconnectReason::RoomExpired),
+        (ErrorCode::Kicked, DisconnectReason::Kicked),
+        (ErrorCode::DuplicateIdentity, DisconnectReason::DuplicateIdentity),
         (ErrorCode::UnsupportedVersion, DisconnectReason::ProtocolError),
     ];
     for (code, expected) in cases {
         let [_, mut world] = entering();
-        check(world.refuse(code), &format!("{LEFT}1: Refused({code:?})"));
+        let lines = world.refuse(code);
+        assert_eq!(lines.last(), Some(&format!("1: Refused({code:?})")));
         assert_eq!(reason(&world), Some(expected));
     }
 }
@@ -162,7 +165,9 @@ fn a_welcome_that_makes_no_sense_ends_the_stay() {
 #[test]
 fn the_servers_goodbye_has_the_true_reason() {
     let cases = [
-        (WireReason::Kicked, DisconnectReason::Kicked),
+        (WireReason::RoomExpired, DisconnectReason::RoomExpired),
+        (WireReason::Unauthorized, DisconnectReason::Unauthorized),
+        (WireReason::DuplicateIdentity, DisconnectReason::DuplicateIdentity),
         (WireReason::SessionEnded, DisconnectReason::SessionEnded),
         (WireReason::TimedOut, DisconnectReason::TimedOut),
         (WireReason::ProtocolError, DisconnectReason::ProtocolError),
@@ -269,7 +274,10 @@ fn messages_are_checked_sent_and_received() {
     check(world.grant(), "");
     world.command(send(Message::text("hello")));
     let message = ChatMessage { kind: MessageKind::Text, payload: "hi".into(), meta: None };
-    check(world.hear(MessageNotice { sender: person(2), message, recipients: None }), "message_received");
+    check(
+        world.hear(MessageNotice { delivery: 1, sender: person(2), message, recipients: None }),
+        "message_received",
+    );
     assert_eq!(
         world.events.last().unwrap().kind,
         EventKind::MessageReceived { sender: person(2), message: Message::text("hi"), recipients: None }

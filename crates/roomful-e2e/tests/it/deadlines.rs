@@ -96,6 +96,7 @@ async fn a_server_that_falls_silent_is_lost_after_three_keepalives() {
         .join_with("bob", |options| {
             options.server_url = tap.url();
             options.keepalive = keepalive;
+            options.reconnect_timeout = Duration::ZERO;
         })
         .await;
     // One that answers is kept.

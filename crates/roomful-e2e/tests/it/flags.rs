@@ -13,7 +13,7 @@ use crate::harness::{
 };
 
 const fn config(audio: bool, video: bool) -> SubscriptionConfig {
-    SubscriptionConfig { audio, video }
+    SubscriptionConfig { audio, video, paused: false }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,7 +107,7 @@ async fn requests_out_of_order_are_refused_or_end_the_connection_that_they_came_
     let call = Call::start(&world).await;
     // Before joining, only joining makes sense.
     for early in [
-        ClientMessage::from(PingRequest { request: RequestId(1) }),
+        ClientMessage::from(PingRequest { request: RequestId(1), received: 0 }),
         LeaveRequest { request: RequestId(1) }.into(),
         PublishRequest { request: RequestId(1), key: key("camera"), audio: None, video: None }.into(),
     ] {
@@ -128,41 +128,42 @@ async fn requests_out_of_order_are_refused_or_end_the_connection_that_they_came_
     assert_eq!(raw.hear().await, None);
 
     let (mut raw, _) = RawClient::join(&world, "mallory").await;
-    let request = RequestId(2);
+    let [request, second, third, fourth] = [2, 3, 4, 5].map(RequestId);
     let track = |mid: &str| PublishedTrack {
         mid: mid.parse().expect("short"),
         codec: roomful::Codec::Vp8,
         first_timestamp: 0,
     };
     let (participant_id, camera) = (own_id(&call.alice), key("camera"));
-    let subscribe = |participant_id, key| SubscribeRequest {
+    let subscribe = |request, participant_id, key| SubscribeRequest {
         request,
         participant_id,
         key,
         slot: 0,
         audio: true,
         video: true,
+        paused: false,
     };
     let bad_offer =
-        OfferRequest { request, offer: OfferId(1), sdp: "v=0\r\nnonsense".into(), slots: Vec::new() };
-    for (message, code) in [
-        (join_request(&world, "twice").await.into(), ErrorCode::BadRequest),
-        (subscribe(participant_id, camera.clone()).into(), ErrorCode::SlotUnavailable),
-        (subscribe(participant_id, key("nothing")).into(), ErrorCode::UnknownStream),
-        (ClientMessage::from(bad_offer), ErrorCode::BadOffer),
+        OfferRequest { request: third, offer: OfferId(1), sdp: "v=0\r\nnonsense".into(), slots: Vec::new() };
+    for (asked, message, code) in [
+        (RequestId(1), join_request(&world, "twice").await.into(), ErrorCode::BadRequest),
+        (request, subscribe(request, participant_id, camera.clone()).into(), ErrorCode::SlotUnavailable),
+        (second, subscribe(second, participant_id, key("nothing")).into(), ErrorCode::UnknownStream),
+        (third, ClientMessage::from(bad_offer), ErrorCode::BadOffer),
         (
-            PublishRequest { request, key: key("a"), audio: Some(track("7")), video: None }.into(),
+            fourth,
+            PublishRequest { request: fourth, key: key("a"), audio: Some(track("7")), video: None }.into(),
             ErrorCode::BadRequest,
         ),
     ] {
-        let asked = if matches!(message, ClientMessage::JoinRequest(_)) { RequestId(1) } else { request };
         raw.say(message).await;
         assert_eq!(raw.hear_answer().await, refused(asked, code));
     }
     // What a later version may say is passed over, and the connection goes on.
     raw.send(Message::text(r#"{"type":"teleport_request","request":3}"#)).await;
-    raw.say(PingRequest { request: RequestId(4) }).await;
-    assert_eq!(raw.hear_answer().await, Some(DoneResponse { request: RequestId(4) }.into()));
+    raw.say(PingRequest { request: RequestId(9), received: 0 }).await;
+    assert_eq!(raw.hear_answer().await, Some(DoneResponse { request: RequestId(9) }.into()));
     call.assert_undisturbed().await;
 }
 
@@ -172,7 +173,7 @@ async fn who_asks_too_often_is_refused_and_alone_notices() {
     let call = Call::start(&world).await;
     let (mut raw, _) = RawClient::join(&world, "mallory").await;
     for number in 0..1000 {
-        raw.say(PingRequest { request: RequestId(number) }).await;
+        raw.say(PingRequest { request: RequestId(number), received: 0 }).await;
     }
     let mut limited = 0;
     for number in 0..1000 {

@@ -111,7 +111,7 @@ async fn stay_in_step(late: Duration) {
     let camera = key("camera");
     let mut publishers = Vec::new();
     for mark in 0..2 {
-        let (room, player) = (world.join("publisher").await, Player::start_marked(mark));
+        let (room, player) = (world.join(&format!("publisher {mark}")).await, Player::start_marked(mark));
         within(room.add_stream(&camera, player.tracks.clone())).await.expect("publishes");
         publishers.push((room, player));
     }

@@ -67,7 +67,7 @@ async fn tokens_that_are_wrong_expired_or_for_another_room_do_not_open_the_door(
     within(room.connect()).await.expect("is good");
     let unknown = RoomId::from_random([3; 16]);
     let for_unknown = forge(&good, API_KEY, |claims| claims["room"] = json!(unknown.to_string()));
-    let nowhere = (ErrorKind::InvalidArgument, DisconnectReason::SessionEnded);
+    let nowhere = (ErrorKind::InvalidArgument, DisconnectReason::RoomExpired);
     assert_eq!(refused(&world, unknown, &for_unknown).await, nowhere);
     within(room.send_message(Message::text("end"), None)).await.expect("is accepted");
     let told = names_until(&mut events, "message_received").await;

@@ -197,15 +197,27 @@ impl ClientPeer {
         }
     }
 
-    /// Offers at least this many sections, keeping all that there are. A pending offer is given up.
+    /// Makes one more address known at which the peer can be reached; the next offer that looks for a path uses it.
+    pub fn add_address(&mut self, address: SocketAddr) {
+        if let Ok(candidate) = Candidate::host(address, Protocol::Udp) {
+            self.rtc.add_local_candidate(candidate);
+        }
+    }
+
+    /// Offers at least this many sections, keeping all that there are, and with `restart` looks for a new path (ICE restart,
+    /// RFC 8445 §9). A pending offer is given up.
     pub fn create_offer(
         &mut self,
         audio_senders: usize,
         video_senders: usize,
         slots: usize,
+        restart: bool,
     ) -> Option<Offer> {
         let mut sections = self.sections.clone();
         let mut api = self.rtc.sdp_api();
+        if restart {
+            api.ice_restart(true);
+        }
         let mut add = |kind: str0m::media::MediaKind, direction| {
             rtc::mid_from(api.add_media(kind, direction, None, None, None))
                 .expect("str0m makes mids of letters")

@@ -187,6 +187,13 @@ impl ServerPeer {
         }
     }
 
+    /// Drops what was sent on a section: none of it is sent again, whoever asks.
+    pub fn forget_history(&mut self, mid: Mid) {
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(rtc::mid_to(mid), None) {
+            stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_TIME, RETRANSMISSION_SHARE);
+        }
+    }
+
     /// Returns the next thing to do.
     pub fn poll_output(&mut self) -> Output {
         loop {

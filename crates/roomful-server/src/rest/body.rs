@@ -1,13 +1,14 @@
 //! Reads what a request says: the room in its path, and the fields of its body one by one, so that every fault is named.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Request},
     http::{Uri, request::Parts},
 };
-use roomful_types::{Permissions, RoomId};
+use roomful_sfu::Selection;
+use roomful_types::{MediaKind, ParticipantId, Permissions, RoomId};
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, Problem, Source, excerpt};
@@ -109,6 +110,33 @@ impl Fields {
     /// Reads a web address; an empty one counts as null.
     pub(super) fn url(&mut self, name: &str) -> Field<String> {
         self.text(name, |url| check_url(name, url)).map(|url| url.filter(|url| !url.is_empty()))
+    }
+
+    /// Reads whom a moderator means: `participants`, which is `all` or a list of ids, less those in `exclude`.
+    pub(super) fn selection(&mut self) -> Selection {
+        let excluded = self.read("exclude", participant_ids).flatten().unwrap_or_default();
+        if self.values.get("participants").is_none_or(Value::is_null) {
+            let source = Source::Pointer(self.pointer("participants"));
+            let detail = "participants is missing; send `all` or a list of ids".to_owned();
+            self.problems.push(Problem::missing(source, detail));
+        }
+        let all = self.values.get("participants").and_then(Value::as_str) == Some("all");
+        if all {
+            return Selection::AllBut(excluded);
+        }
+        let mut included = self.read("participants", participant_ids).flatten().unwrap_or_default();
+        included.retain(|id| !excluded.contains(id));
+        Selection::These(included)
+    }
+
+    /// Reads `audio` or `video`.
+    pub(super) fn media_kind(&mut self, name: &str) -> Option<MediaKind> {
+        self.read(name, |value| match value.as_str() {
+            Some("audio") => Ok(MediaKind::Audio),
+            Some("video") => Ok(MediaKind::Video),
+            _ => Err("must be `audio` or `video`".to_owned()),
+        })
+        .flatten()
     }
 
     /// Reads the rights of a participant; each that is absent or null is the default.
@@ -232,3 +260,10 @@ const MAX_NAME_CHARS: usize = 128;
 
 /// Longest web address, in bytes: chosen; what browsers and proxies have long agreed to handle.
 const MAX_URL_BYTES: usize = 2048;
+
+/// Reads a list of participant ids.
+fn participant_ids(value: &Value) -> Result<BTreeSet<ParticipantId>, String> {
+    let ids = value.as_array().ok_or("must be `all` or a list of participant ids")?;
+    let id = |id: &Value| id.as_str().and_then(|id| id.parse().ok());
+    ids.iter().map(id).collect::<Option<_>>().ok_or_else(|| "must hold ids, which are UUIDs".to_owned())
+}

@@ -6,15 +6,16 @@
 //!
 //! It does not speak to participants and knows no media: what concerns a running session goes through [`LiveRooms`].
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Path, State},
     http::{Method, Uri},
     middleware,
     routing::{get, post},
 };
+use roomful_sfu::{ModerationError, ModerationRequest};
 use roomful_types::RoomId;
 use serde_json::json;
 use uuid::Uuid;
@@ -34,6 +35,7 @@ mod auth;
 mod body;
 mod query;
 mod rooms;
+mod sessions;
 mod tokens;
 mod view;
 
@@ -107,6 +109,9 @@ impl Default for RoomDefaults {
     }
 }
 
+/// What a moderator's wish comes to.
+pub(crate) type Moderated = Pin<Box<dyn Future<Output = Result<(), ModerationError>> + Send>>;
+
 /// The running sessions of rooms, as the REST interface sees them. Calls must not block.
 pub(crate) trait LiveRooms: fmt::Debug + Send + Sync {
     /// Returns the session that runs in a room now.
@@ -114,6 +119,12 @@ pub(crate) trait LiveRooms: fmt::Debug + Send + Sync {
 
     /// The room was deleted: whoever is in must go.
     fn room_deleted(&self, room: RoomId);
+
+    /// Does to a session what a moderator wants.
+    ///
+    /// # Errors
+    /// See [`ModerationError`]; nothing was done then.
+    fn moderate(&self, session: Uuid, request: ModerationRequest) -> Moderated;
 }
 
 /// Makes the routes.
@@ -139,6 +150,18 @@ pub(crate) fn router(api: Api) -> Router {
         .route(
             "/v2/rooms/{id}/actions/generate_join_client_token",
             post(async |State(api): S, RoomName(name), fields: Fields| tokens::generate(&api, &name, fields)),
+        )
+        .route(
+            "/v2/room_sessions/{session}/actions/{action}",
+            post(async |State(api): S, Path(path): Path<sessions::SessionPath>, fields: Fields| {
+                sessions::act(&api, path, fields).await
+            }),
+        )
+        .route(
+            "/v2/room_sessions/{session}/participants/{participant}/streams/{key}/actions/{action}",
+            post(async |State(api): S, Path(path): Path<sessions::StreamPath>, fields: Fields| {
+                sessions::act_on_stream(&api, path, fields).await
+            }),
         )
         .route_layer(middleware::from_fn_with_state(api.clone(), require_api_key));
     let without_key = Router::new()

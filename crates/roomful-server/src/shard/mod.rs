@@ -293,4 +293,8 @@ impl Egress for ShardEgress<'_> {
         self.peers.request_keyframe(peer, mid);
         self.touched.push(peer);
     }
+
+    fn forget(&mut self, peer: ParticipantId, mid: Mid) {
+        self.peers.forget_history(peer, mid);
+    }
 }

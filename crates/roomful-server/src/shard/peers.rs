@@ -117,6 +117,10 @@ impl Peers {
         self.isolate(id, |entry| entry.peer.request_keyframe(mid));
     }
 
+    pub(super) fn forget_history(&mut self, id: ParticipantId, mid: Mid) {
+        self.isolate(id, |entry| entry.peer.forget_history(mid));
+    }
+
     /// Lets a peer's time pass and takes its outputs.
     pub(super) fn step(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
         let now = turn.now;

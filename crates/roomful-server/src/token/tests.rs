@@ -52,7 +52,7 @@ fn check_claim(name: &str, value: Value, expected: Result<(), TokenError>) {
 #[test]
 fn a_token_keeps_its_grant() {
     let authority = TokenAuthority::new("key");
-    let expected = VerifiedJoin { grant: grant(), expires_at_unix: NOW + 600 };
+    let expected = VerifiedJoin { grant: grant(), issued_at_unix: NOW, expires_at_unix: NOW + 600 };
     assert_eq!(authority.verify_access(&issue(&grant(), TokenKind::Access), NOW_MS).as_ref(), Ok(&expected));
     assert_eq!(authority.verify_refresh(&issue(&grant(), TokenKind::Refresh), NOW_MS), Ok(expected));
     assert_eq!(expiry_unix(TTL, NOW_MS), NOW + 600);

@@ -3,6 +3,7 @@
 mod keyframe;
 mod slot;
 mod source;
+mod speech;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -31,6 +32,10 @@ pub struct Forwarder {
     fresh: BTreeSet<SourceId>,
     /// Sources that owe a key frame.
     owing: BTreeSet<SourceId>,
+    /// Sources on which somebody may be heard.
+    heard: BTreeSet<SourceId>,
+    /// Sections whose history is nobody's any more.
+    forgotten: Vec<(ParticipantId, Mid)>,
     notices: VecDeque<MediaNotice>,
     /// Who was served first in the last turn; the next one begins behind it.
     served_first: Option<ParticipantId>,
@@ -49,6 +54,9 @@ pub trait Egress {
 
     /// Asks a publisher for a key frame on one of its sections.
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid);
+
+    /// Drops what was sent to a subscriber on a section: none of it may be sent again.
+    fn forget(&mut self, peer: ParticipantId, mid: Mid);
 }
 
 /// One RTP packet as it came from a publisher.
@@ -111,8 +119,13 @@ impl Forwarder {
     pub fn ingest(&mut self, peer: ParticipantId, mid: Mid, packet: SourcePacket) {
         let Some(id) = self.ingress.get(&(peer, mid)) else { return };
         let Some(source) = self.sources.get_mut(id) else { return };
+        let level = packet.audio_level;
         if source.ingest(packet, self.now) {
             self.fresh.insert(*id);
+            if let (Some(level), Some(now)) = (level, self.now) {
+                source.speech.hear(level, now);
+                self.heard.insert(*id);
+            }
         }
     }
 
@@ -120,6 +133,9 @@ impl Forwarder {
     /// the key frames that are due.
     pub fn forward(&mut self, egress: &mut impl Egress, now: Instant) {
         self.now = Some(now);
+        for (peer, mid) in self.forgotten.drain(..) {
+            egress.forget(peer, mid);
+        }
         let targets: BTreeSet<ParticipantId> = self.fresh_sources().flat_map(Source::subscribers).collect();
         // Whoever comes first gets the shortest delay; taking turns shares it.
         let first = self.served_first.and_then(|last| targets.range(last..).find(|id| **id != last)).copied();
@@ -135,6 +151,7 @@ impl Forwarder {
             }
         }
         self.request_keyframes(egress, now);
+        self.report_speech(now);
     }
 
     /// Notes that a subscriber lost its picture on a section and asks for a key frame.
@@ -154,7 +171,9 @@ impl Forwarder {
     /// Returns when [`forward`](Self::forward) must be called again although nothing arrived.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.owing.iter().filter_map(|id| self.sources.get(id)?.keyframe.due()).min()
+        let keyframes = self.owing.iter().filter_map(|id| self.sources.get(id)?.keyframe.due());
+        let speech = self.heard.iter().filter_map(|id| self.sources.get(id)?.speech.deadline());
+        keyframes.chain(speech).min()
     }
 
     /// Returns how many packets were handed to subscribers since the start.
@@ -171,6 +190,7 @@ impl Forwarder {
             && self.subscribers.is_empty()
             && self.fresh.is_empty()
             && self.owing.is_empty()
+            && self.heard.is_empty()
             && self.notices.is_empty()
             && self.share.is_empty()
     }
@@ -217,6 +237,18 @@ impl Forwarder {
         });
     }
 
+    fn report_speech(&mut self, now: Instant) {
+        let Self { sources, notices, .. } = self;
+        self.heard.retain(|id| {
+            let Some(source) = sources.get_mut(id) else { return false };
+            if let Some(level) = source.speech.report(now) {
+                notices.push_back(MediaNotice::Speaking { source: *id, level });
+                return level.is_some();
+            }
+            true
+        });
+    }
+
     fn put_source(&mut self, id: SourceId, mut source: Source, now: Instant) {
         if let Some(earlier) = self.sources.remove(&id) {
             self.leave_section(id, &earlier);
@@ -253,10 +285,12 @@ impl Forwarder {
         for (peer, mid) in source.sections {
             if let Some(slot) = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid)) {
                 slot.unbind();
+                self.forgotten.push((peer, mid));
             }
         }
         self.fresh.remove(&id);
         self.owing.remove(&id);
+        self.heard.remove(&id);
     }
 
     /// Frees the section that carried a source, unless another source has it already.
@@ -291,7 +325,9 @@ impl Forwarder {
         let Some(slot) = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid)) else {
             return;
         };
-        if let Some(source) = slot.unbind().and_then(|id| self.sources.get_mut(&id)) {
+        let Some(occupant) = slot.unbind() else { return };
+        self.forgotten.push((peer, mid));
+        if let Some(source) = self.sources.get_mut(&occupant) {
             source.leave(peer, mid);
         }
     }

@@ -8,7 +8,7 @@ use std::{
 use roomful_rtp::starts_keyframe;
 use roomful_types::{Codec, Mid, ParticipantId};
 
-use super::{SourcePacket, keyframe::KeyframeRequests};
+use super::{SourcePacket, keyframe::KeyframeRequests, speech::Speech};
 
 /// Packets kept after forwarding. A key frame's first packet may come after its others, repaired or reordered; a
 /// subscriber that begins there still gets them. Two key frames of 720p, chosen; no data yet.
@@ -27,6 +27,7 @@ pub(super) struct Source {
     /// Who takes it, and on which of their sections.
     pub(super) sections: BTreeSet<(ParticipantId, Mid)>,
     pub(super) keyframe: KeyframeRequests,
+    pub(super) speech: Speech,
     first_timestamp: u32,
     /// Until when packets of an earlier occupant are told by their timestamps.
     changeover_ends: Instant,
@@ -59,6 +60,7 @@ impl Source {
             enabled: true,
             sections: BTreeSet::new(),
             keyframe: KeyframeRequests::default(),
+            speech: Speech::default(),
             first_timestamp,
             changeover_ends: now + CHANGEOVER,
             first_sequence: None,
@@ -93,6 +95,7 @@ impl Source {
     pub(super) fn clear(&mut self) {
         self.packets.clear();
         self.fresh = 0;
+        self.speech = Speech::default();
     }
 
     /// Returns the packets that are not forwarded yet, each with its place in the order of arrival.

@@ -28,6 +28,7 @@ struct Scene {
 struct Recorder {
     sent: Vec<(ParticipantId, OutgoingPacket)>,
     asked: Vec<(ParticipantId, Mid)>,
+    forgotten: Vec<(ParticipantId, Mid)>,
 }
 
 impl Egress for Recorder {
@@ -38,6 +39,10 @@ impl Egress for Recorder {
 
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid) {
         self.asked.push((peer, mid));
+    }
+
+    fn forget(&mut self, peer: ParticipantId, mid: Mid) {
+        self.forgotten.push((peer, mid));
     }
 }
 

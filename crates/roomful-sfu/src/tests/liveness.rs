@@ -30,8 +30,7 @@ fn who_is_silent_leaves() {
     let outputs = world.pass(Duration::from_secs(1));
     world.expect(
         &outputs,
-        "to 1: goodbye TimedOut
-         close 1
+        "close 1
          media: remove p1
          to 2: v3 p1 left",
     );

@@ -7,8 +7,12 @@ mod laws;
 mod liveness;
 mod media;
 mod messages;
+mod moderation;
 mod requests;
+mod resume;
 mod rooms;
+mod speaking;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -24,8 +28,8 @@ use roomful_protocol::{
 use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Permissions, RoomId, StreamId, StreamKey};
 
 use crate::{
-    Admission, AdmissionError, Grant, Input, MediaCommand, MediaNotice, Output, SessionId, Sfu, SfuConfig,
-    SourceId,
+    Admission, AdmissionError, Grant, GrantId, Input, MediaCommand, MediaNotice, Output, RoomSessionId,
+    SessionId, Sfu, SfuConfig, SourceId,
 };
 
 const ROOM: RoomId = RoomId::from_random([1; 16]);
@@ -42,9 +46,22 @@ impl Admission for Doorkeeper {
             return Err(AdmissionError::UnknownRoom);
         }
         let nothing = Permissions { publish: false, subscribe: false, message: false, moderate: false };
-        let grant =
-            Grant { identity: None, context: None, permissions: Permissions::default(), max_participants: 3 };
+        let grant = Grant {
+            identity: None,
+            context: None,
+            permissions: Permissions::default(),
+            max_participants: 3,
+            id: GrantId([0; 16]),
+            remaining: Duration::from_secs(600),
+            life: Duration::from_secs(600),
+        };
         match token {
+            "short" => Ok(Grant { remaining: Duration::from_secs(20), ..grant }),
+            "grace" => Ok(Grant { id: GrantId([1; 16]), identity: Some("grace".to_owned()), ..grant }),
+            "same grant" => Ok(Grant { id: GrantId([1; 16]), ..grant }),
+            "same identity" => {
+                Ok(Grant { id: GrantId([2; 16]), identity: Some("grace".to_owned()), ..grant })
+            }
             "forged" => Err(AdmissionError::InvalidToken),
             "expired" => Err(AdmissionError::ExpiredToken),
             "guest" => Ok(Grant { permissions: nothing, ..grant }),
@@ -66,20 +83,27 @@ struct World {
     last_request: u32,
     participants: BTreeMap<u64, ParticipantId>,
     streams: BTreeMap<String, StreamId>,
+    room_session: Option<RoomSessionId>,
     /// What was told to each client.
     told: BTreeMap<u64, Vec<ServerMessage>>,
 }
 
 impl World {
+    /// Without resumes: who is gone has left.
     fn new() -> Self {
+        Self::configured(SfuConfig { resume_window: Duration::ZERO, ..SfuConfig::default() })
+    }
+
+    fn configured(config: SfuConfig) -> Self {
         let start = Instant::now();
         Self {
-            sfu: Sfu::new(SfuConfig::default(), Box::new(Doorkeeper), [7; 32], start),
+            sfu: Sfu::new(config, Box::new(Doorkeeper), [7; 32], start),
             start,
             now: start,
             last_request: 0,
             participants: BTreeMap::new(),
             streams: BTreeMap::new(),
+            room_session: None,
             told: BTreeMap::new(),
         }
     }
@@ -87,13 +111,22 @@ impl World {
     /// A room in which these sessions are, each with two receive slots.
     fn with(sessions: &[u64]) -> Self {
         let mut world = Self::new();
-        for session in sessions {
-            world.input(Input::Opened(SessionId(*session)));
-            world.ask(*session, join("token"));
-            world.ask(*session, offer(1, 2));
-            world.answer(*session, 1);
-        }
+        sessions.iter().for_each(|session| world.enter(*session));
         world
+    }
+
+    /// The same where a lost connection can be made up for.
+    fn resumable(sessions: &[u64]) -> Self {
+        let mut world = Self::configured(SfuConfig::default());
+        sessions.iter().for_each(|session| world.enter(*session));
+        world
+    }
+
+    fn enter(&mut self, session: u64) {
+        self.input(Input::Opened(SessionId(session)));
+        self.ask(session, join("token"));
+        self.ask(session, offer(1, 2));
+        self.answer(session, 1);
     }
 
     fn input(&mut self, input: Input) -> Vec<Output> {
@@ -107,6 +140,9 @@ impl World {
         }
         self.sfu.check_invariants();
         for output in &outputs {
+            if let Output::SessionStarted(_, session) = output {
+                self.room_session = Some(*session);
+            }
             let Output::Send(sessions, message) = output else { continue };
             for SessionId(session) in sessions {
                 self.told.entry(*session).or_default().push(message.clone());
@@ -219,6 +255,30 @@ impl World {
                 };
                 format!("{} says {} to {to}", self.who(message.sender), message.message.payload)
             }
+            ServerMessage::ResumeResponse(message) => {
+                let streams: Vec<&str> = message.streams.iter().map(|one| one.key.as_str()).collect();
+                let (slots, sources) = (message.slots.len(), message.sources.len());
+                let streams = format!("{streams:?}").replace('"', "");
+                format!(
+                    "welcome back to v{} of {streams}, {slots} slots, {sources} sources",
+                    message.version.0
+                )
+            }
+            ServerMessage::TokenResponse(message) => format!("token for {} ms", message.term.remaining_ms),
+            ServerMessage::SpeakingNotice(message) => {
+                let verb = if message.speaking { "speaks" } else { "is quiet" };
+                let what = message.stream_id.map_or_else(|| "no stream".to_owned(), |id| self.what(id));
+                format!("{} {verb} in {what}", self.who(message.participant_id))
+            }
+            ServerMessage::DominantSpeakerNotice(message) => {
+                format!(
+                    "loudest is {}",
+                    message.participant_id.map_or_else(|| "nobody".to_owned(), |id| self.who(id))
+                )
+            }
+            ServerMessage::NetworkMetricsNotice(message) => {
+                format!("metrics of {}", message.participants.len())
+            }
             ServerMessage::DisconnectNotice(message) => format!("goodbye {:?}", message.reason),
         }
     }
@@ -281,7 +341,9 @@ impl<F: FnOnce(RequestId, &World) -> ClientMessage> Ask for F {
 
 fn stream_text(stream: &StreamInfo) -> String {
     let track = |kind, track: Option<TrackInfo>| {
-        track.map(|track| format!(" {kind}:{}", if track.enabled { "on" } else { "off" })).unwrap_or_default()
+        let on = |track: TrackInfo| if track.enabled { "on" } else { "off" };
+        let censored = |track: TrackInfo| if track.censored { "!" } else { "" };
+        track.map(|track| format!(" {kind}:{}{}", on(track), censored(track))).unwrap_or_default()
     };
     format!("{}{}{}", stream.key, track("audio", stream.audio), track("video", stream.video))
 }
@@ -322,7 +384,7 @@ fn leave() -> impl Ask {
 }
 
 fn ping() -> impl Ask {
-    |request, _: &World| PingRequest { request }.into()
+    |request, _: &World| PingRequest { request, received: 0 }.into()
 }
 
 fn offer(id: u32, count: usize) -> impl Ask {
@@ -365,7 +427,7 @@ fn subscribe(publisher: u64, name: &str, slot: u16, audio: bool, video: bool) ->
     let key = key(name);
     move |request, world: &World| {
         let participant_id = world.id(publisher);
-        SubscribeRequest { request, participant_id, key, slot, audio, video }.into()
+        SubscribeRequest { request, participant_id, key, slot, audio, video, paused: false }.into()
     }
 }
 
@@ -373,7 +435,7 @@ fn resubscribe(publisher: u64, name: &str, audio: bool, video: bool) -> impl Ask
     let key = key(name);
     move |request, world: &World| {
         let participant_id = world.id(publisher);
-        UpdateSubscriptionRequest { request, participant_id, key, audio, video }.into()
+        UpdateSubscriptionRequest { request, participant_id, key, audio, video, paused: false }.into()
     }
 }
 

@@ -184,7 +184,7 @@ fn a_deleted_room_ends_for_all_at_once() {
     assert_eq!(
         lines,
         [
-            "to 1+2: goodbye SessionEnded",
+            "to 1+2: goodbye RoomExpired",
             "close 1",
             "close 2",
             "media: remove p1",

@@ -2,7 +2,7 @@
 
 use futures_util::{SinkExt, StreamExt};
 use roomful_protocol::{
-    ClientMessage, JoinRequest, JoinResponse, RequestId, ServerMessage, WIRE_VERSION, decode, encode,
+    ClientMessage, Encoding, JoinRequest, JoinResponse, RequestId, ServerMessage, WIRE_VERSION,
 };
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -31,7 +31,8 @@ impl RawClient {
     }
 
     pub(crate) async fn say(&mut self, message: impl Into<ClientMessage>) {
-        self.send(Message::text(encode(&message.into()))).await;
+        let text = Encoding::Json.encode(&message.into());
+        self.send(Message::text(String::from_utf8(text).expect("JSON is UTF-8"))).await;
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
@@ -44,7 +45,9 @@ impl RawClient {
         loop {
             match within(self.socket.next()).await {
                 None | Some(Err(_) | Ok(Message::Close(_))) => return None,
-                Some(Ok(Message::Text(text))) => return Some(decode(&text).expect("servers speak well")),
+                Some(Ok(Message::Text(text))) => {
+                    return Some(Encoding::Json.decode(text.as_bytes()).expect("servers speak well"));
+                }
                 Some(Ok(_)) => {}
             }
         }

@@ -7,14 +7,21 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt};
-use roomful_protocol::{ClientMessage, OfferRequest, decode};
+use roomful_protocol::{ClientMessage, Encoding, OfferRequest};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tokio_tungstenite::{accept_async, connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    accept_hdr_async, connect_async,
+    tungstenite::{
+        ClientRequestBuilder, Message,
+        handshake::server::{Request, Response},
+        http::HeaderValue,
+    },
+};
 
 use super::World;
 
@@ -84,15 +91,23 @@ async fn relay(
     delay: Duration,
     heard: Arc<Mutex<Vec<ClientMessage>>>,
 ) {
-    let Ok(client) = accept_async(client).await else { return };
-    let Ok((server, _)) = connect_async(format!("ws://{server}/v2/signal")).await else { return };
+    let protocol = Encoding::Binary.subprotocol();
+    #[expect(clippy::result_large_err, reason = "the callback's type is not ours")]
+    let choose = |_: &Request, mut response: Response| {
+        response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
+        Ok(response)
+    };
+    let Ok(client) = accept_hdr_async(client, choose).await else { return };
+    let url = format!("ws://{server}/v2/signal").parse().expect("an address");
+    let request = ClientRequestBuilder::new(url).with_sub_protocol(protocol);
+    let Ok((server, _)) = connect_async(request).await else { return };
     let ((mut to_client, mut from_client), (mut to_server, mut from_server)) =
         (client.split(), server.split());
     let (late, mut due) = mpsc::unbounded_channel();
     let forth = async {
         while let Some(Ok(message)) = from_client.next().await {
-            if let Message::Text(text) = &message {
-                heard.lock().expect("nobody panics").extend(decode(text));
+            if let Message::Binary(bytes) = &message {
+                heard.lock().expect("nobody panics").extend(Encoding::Binary.decode(bytes));
             }
             if to_server.send(message).await.is_err() {
                 return;

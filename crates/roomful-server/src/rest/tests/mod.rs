@@ -15,6 +15,7 @@ use crate::store::MemoryStore;
 
 mod errors;
 mod rooms;
+mod sessions;
 mod tokens;
 
 /// 2023-11-14T22:13:20.250Z.
@@ -142,6 +143,7 @@ struct FakeLiveRooms {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
     Deleted(String),
+    Moderated(ModerationRequest),
 }
 
 impl LiveRooms for FakeLiveRooms {
@@ -151,5 +153,11 @@ impl LiveRooms for FakeLiveRooms {
 
     fn room_deleted(&self, room: RoomId) {
         self.told.lock().push(Told::Deleted(room.to_string()));
+    }
+
+    fn moderate(&self, session: Uuid, request: ModerationRequest) -> Moderated {
+        let is_active = *self.session.lock() == Some(session);
+        self.told.lock().push(Told::Moderated(request));
+        Box::pin(async move { if is_active { Ok(()) } else { Err(ModerationError::UnknownSession) } })
     }
 }

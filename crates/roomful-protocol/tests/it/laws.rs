@@ -1,0 +1,123 @@
+//! What holds of every encoding.
+
+use proptest::prelude::*;
+use roomful_protocol::{
+    ClientMessage, Encoding, PingRequest, RequestId, ServerMessage, Signal, SignalDecodeError,
+};
+
+use crate::samples;
+
+fn check_round_trip<M: Signal + PartialEq + std::fmt::Debug>(message: &M) {
+    for encoding in Encoding::ALL {
+        let bytes = encoding.encode(message);
+        assert_eq!(encoding.decode::<M>(&bytes).as_ref(), Ok(message), "{encoding:?}");
+    }
+}
+
+#[test]
+fn every_sample_survives_both_encodings() {
+    samples::client().iter().for_each(|(_, message)| check_round_trip(message));
+    samples::server().iter().for_each(|(_, message)| check_round_trip(message));
+}
+
+#[test]
+fn every_kind_has_a_sample() {
+    fn kinds<M: Signal>(messages: &[(&str, M)]) -> Vec<String> {
+        let json = messages.iter().map(|(_, message)| Encoding::Json.encode(message));
+        let mut kinds: Vec<String> = json
+            .map(|json| serde_json::from_slice::<serde_json::Value>(&json).expect("JSON")["type"].to_string())
+            .collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    }
+    assert_eq!(kinds(&samples::client()).len(), ClientMessage::KINDS.len());
+    assert_eq!(kinds(&samples::server()).len(), ServerMessage::KINDS.len());
+}
+
+#[test]
+fn an_unknown_field_is_skipped() {
+    let ping = ClientMessage::PingRequest(PingRequest { request: RequestId(3), received: 0 });
+    let json = br#"{"type":"ping_request","request":3,"later":{"a":[1]}}"#;
+    assert_eq!(Encoding::Json.decode(json).as_ref(), Ok(&ping));
+    // [3, [{0: 3, 1: 0, 99: [1]}]]
+    let binary = [0x82, 0x03, 0x81, 0xa3, 0x00, 0x03, 0x01, 0x00, 0x18, 99, 0x81, 0x01];
+    assert_eq!(Encoding::Binary.decode(&binary).as_ref(), Ok(&ping));
+}
+
+#[test]
+fn an_unknown_kind_is_reported_as_such() {
+    let json = Encoding::Json.decode::<ClientMessage>(br#"{"type":"teleport_request","request":3}"#);
+    assert_eq!(json, Err(SignalDecodeError::UnknownKind));
+    // [200, [{0: 3}]]
+    let binary = Encoding::Binary.decode::<ClientMessage>(&[0x82, 0x18, 200, 0x81, 0xa1, 0x00, 0x03]);
+    assert_eq!(binary, Err(SignalDecodeError::UnknownKind));
+}
+
+#[test]
+fn a_known_kind_with_a_missing_field_or_with_more_behind_it_is_malformed() {
+    let malformed = Err(SignalDecodeError::Malformed);
+    assert_eq!(Encoding::Json.decode::<ClientMessage>(br#"{"type":"leave_request"}"#), malformed);
+    assert_eq!(Encoding::Json.decode::<ClientMessage>(b"[]"), malformed);
+    assert_eq!(Encoding::Json.decode::<ClientMessage>(&[0xff]), malformed);
+    // [2, [{}]]
+    assert_eq!(Encoding::Binary.decode::<ClientMessage>(&[0x82, 0x02, 0x81, 0xa0]), malformed);
+    // [2, [{0: 1}]], and another byte
+    assert_eq!(Encoding::Binary.decode::<ClientMessage>(&[0x82, 2, 0x81, 0xa1, 0, 1, 0]), malformed);
+    assert_eq!(Encoding::Binary.decode::<ClientMessage>(&[]), malformed);
+}
+
+#[test]
+fn a_later_reason_is_read_as_unknown() {
+    let json =
+        Encoding::Json.decode::<ServerMessage>(br#"{"type":"error_response","request":1,"code":"tired"}"#);
+    assert_eq!(json.map(|message| Encoding::Json.encode(&message).len() > 1), Ok(true));
+    // [disconnect_notice, [{0: 77}]]
+    let sample =
+        samples::server().into_iter().find(|(name, _)| *name == "disconnect_notice").expect("listed").1;
+    let mut binary = Encoding::Binary.encode(&sample);
+    binary.pop();
+    binary.extend([0x18, 77]);
+    let text = format!("{:?}", Encoding::Binary.decode::<ServerMessage>(&binary));
+    assert!(text.contains("Unknown"), "{text}");
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let text = format!("{:?}", samples::server()) + &format!("{:?}", samples::client());
+    assert!(!text.contains("4d4d4d4d"), "the resume key is printed");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for encoding in Encoding::ALL {
+            let _ = encoding.decode::<ClientMessage>(&bytes);
+            let _ = encoding.decode::<ServerMessage>(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_damaged_bytes_still_mean_survives_too(
+        index in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let messages = samples::client();
+        for encoding in Encoding::ALL {
+            let mut bytes = encoding.encode(&index.get(&messages).1);
+            *place.get_mut(&mut bytes) = byte;
+            if let Ok(message) = encoding.decode::<ClientMessage>(&bytes) {
+                check_round_trip(&message);
+            }
+        }
+        let messages = samples::server();
+        for encoding in Encoding::ALL {
+            let mut bytes = encoding.encode(&index.get(&messages).1);
+            *place.get_mut(&mut bytes) = byte;
+            if let Ok(message) = encoding.decode::<ServerMessage>(&bytes) {
+                check_round_trip(&message);
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What moderators decided about the session of a room.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use roomful_protocol::StreamUpdatedNotice;
+use roomful_types::{MediaKind, ParticipantId, StreamKey};
+
+use crate::{
+    admission::{Grant, GrantId},
+    room::Room,
+    sfu::Outbox,
+};
+
+/// What moderators decided. Lasts as long as the session of the room.
+#[derive(Debug, Default)]
+pub(crate) struct Moderation {
+    barred_grants: BTreeSet<GrantId>,
+    barred_identities: BTreeSet<Arc<str>>,
+    /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
+    censored: BTreeMap<ParticipantId, BTreeSet<(Option<StreamKey>, MediaKind)>>,
+    /// What was withheld of all streams of somebody who left; holds again when the grant comes back.
+    censored_grants: BTreeMap<GrantId, BTreeSet<MediaKind>>,
+}
+
+/// Whom a moderator means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Everybody in the room but these.
+    AllBut(BTreeSet<ParticipantId>),
+    /// These, as far as they are in the room.
+    These(BTreeSet<ParticipantId>),
+}
+
+impl Selection {
+    /// Returns whether a participant is meant.
+    #[must_use]
+    pub fn has(&self, id: ParticipantId) -> bool {
+        match self {
+            Self::AllBut(excluded) => !excluded.contains(&id),
+            Self::These(included) => included.contains(&id),
+        }
+    }
+}
+
+/// What a moderator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModerationRequest {
+    /// These leave, and are not admitted again while the session lasts: neither with their grants nor under their identities.
+    Kick(Selection),
+    /// Media of these is withheld, or no longer.
+    Censor {
+        /// Whose.
+        who: Selection,
+        /// Of which stream; of all of theirs, those to come included, when none.
+        stream: Option<StreamKey>,
+        /// Which tracks.
+        kind: MediaKind,
+        /// Whether it is withheld.
+        censored: bool,
+    },
+    /// Everybody leaves, and the session ends.
+    EndSession,
+}
+
+/// Why a moderator's wish cannot be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ModerationError {
+    /// No such session, or no longer.
+    #[error("no such session is active")]
+    UnknownSession,
+    /// One of those who are meant is not in the room; nothing was done.
+    #[error("participant {0} is not in the session")]
+    UnknownParticipant(ParticipantId),
+    /// One of those who are meant publishes no such stream; nothing was done.
+    #[error("participant {0} publishes no such stream")]
+    UnknownStream(ParticipantId),
+}
+
+impl Moderation {
+    /// Keeps a grant and an identity out from now on.
+    pub(crate) fn bar(&mut self, grant: GrantId, identity: Option<Arc<str>>) {
+        self.barred_grants.insert(grant);
+        self.barred_identities.extend(identity);
+    }
+
+    /// Who was censored as a whole stays so, also by coming again.
+    pub(crate) fn on_entered(&mut self, id: ParticipantId, grant: GrantId) {
+        if let Some(kinds) = self.censored_grants.remove(&grant) {
+            self.censored.insert(id, kinds.into_iter().map(|kind| (None, kind)).collect());
+        }
+    }
+
+    pub(crate) fn on_left(&mut self, id: ParticipantId, grant: GrantId) {
+        let rules = self.censored.remove(&id).unwrap_or_default();
+        let kinds: BTreeSet<MediaKind> =
+            rules.into_iter().filter(|(key, _)| key.is_none()).map(|(_, kind)| kind).collect();
+        if !kinds.is_empty() {
+            self.censored_grants.entry(grant).or_default().extend(kinds);
+        }
+    }
+
+    pub(crate) fn is_barred(&self, grant: &Grant) -> bool {
+        let identity = grant.identity.as_deref();
+        self.barred_grants.contains(&grant.id)
+            || identity.is_some_and(|identity| self.barred_identities.contains(identity))
+    }
+
+    pub(crate) fn is_censored(&self, id: ParticipantId, key: &StreamKey, kind: MediaKind) -> bool {
+        self.censored
+            .get(&id)
+            .is_some_and(|all| all.contains(&(None, kind)) || all.contains(&(Some(key.clone()), kind)))
+    }
+}
+
+impl Room {
+    /// Returns those who are meant.
+    ///
+    /// # Errors
+    /// [`ModerationError::UnknownParticipant`] when one of those who are named is not here.
+    pub(crate) fn select(&self, who: &Selection) -> Result<Vec<ParticipantId>, ModerationError> {
+        if let Selection::These(named) = who
+            && let Some(absent) = named.iter().find(|id| !self.participants.contains_key(id))
+        {
+            return Err(ModerationError::UnknownParticipant(*absent));
+        }
+        Ok(self.participants.keys().copied().filter(|id| who.has(*id)).collect())
+    }
+
+    /// Withholds media, or no longer.
+    pub(crate) fn censor(
+        &mut self,
+        who: &Selection,
+        key: Option<&StreamKey>,
+        kind: MediaKind,
+        censored: bool,
+        outbox: &mut Outbox,
+    ) -> Result<(), ModerationError> {
+        let selected = self.select(who)?;
+        let has_stream = |id: &ParticipantId| {
+            key.is_none_or(|key| self.participants.get(id).is_some_and(|one| one.streams.contains_key(key)))
+        };
+        if let Selection::These(_) = who
+            && let Some(without) = selected.iter().find(|id| !has_stream(id))
+        {
+            return Err(ModerationError::UnknownStream(*without));
+        }
+        for id in selected {
+            let rules = self.moderation.censored.entry(id).or_default();
+            match (censored, key) {
+                (true, _) => {
+                    rules.insert((key.cloned(), kind));
+                }
+                (false, Some(key)) => {
+                    rules.remove(&(Some(key.clone()), kind));
+                }
+                (false, None) => rules.retain(|(_, ruled)| *ruled != kind),
+            }
+            let streams = self.participants.get(&id).map(|one| one.streams.clone()).unwrap_or_default();
+            for (name, stream_id) in streams {
+                if key.is_some_and(|key| *key != name) {
+                    continue;
+                }
+                let stream = self.streams.get_mut(&stream_id);
+                let track = stream.and_then(|stream| stream.track_info_mut(kind));
+                let Some(track) = track.filter(|track| track.censored != censored) else { continue };
+                track.censored = censored;
+                let version = self.next_version();
+                if let Some(stream) = self.streams.get(&stream_id).map(|stream| stream.info.clone()) {
+                    outbox.send_all(self.sessions(), StreamUpdatedNotice { version, stream });
+                }
+                self.enable_source(stream_id, kind, outbox);
+            }
+        }
+        Ok(())
+    }
+}
