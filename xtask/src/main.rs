@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e` and `fixtures`.
+//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract` and `fixtures`.
 //!
 //! It deliberately does nothing that `cargo` alone does well, and leaves no state behind but what a command is
 //! asked to write.
 
+mod contract;
 mod failure;
 mod fixtures;
 mod lint;
@@ -54,6 +55,12 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Runs the contract suite on the fake server, over WebSocket and over QUIC, and prints the table of rows.
+    Contract {
+        /// Prints one JSON object instead of the table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Makes the media fixtures of roomful-cli anew, with ffmpeg.
     Fixtures,
 }
@@ -64,6 +71,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Tidy => tidy::run(),
         Command::Test { arguments } => test::run(&arguments),
         Command::TestE2e { arguments } => test_e2e::run(&arguments),
+        Command::Contract { json } => contract::run(json),
         Command::Fixtures => fixtures::run(),
     }
 }

@@ -26,7 +26,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     step::run("build-roomful", "cargo", &["build", "-p", COMMAND_PACKAGE], &[])?;
     let program = metadata.target_directory.join("debug").join(format!("roomful{EXE_SUFFIX}"));
     let command = with_arguments(vec!["test", "-p", PACKAGE, "--test", "it"], arguments);
-    step::run("test-e2e", "cargo", &command, &[("ROOMFUL_BIN", program.as_str())])
+    step::run("test-e2e", "cargo", &command, &[("ROOMFUL_BIN", program.as_str())])?;
+    let command = with_arguments(vec!["test", "-p", PACKAGE, "--test", "contract"], arguments);
+    step::run("contract", "cargo", &command, &[])
 }
 
 const COMMAND_PACKAGE: &str = "roomful-cli";

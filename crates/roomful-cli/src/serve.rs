@@ -6,7 +6,7 @@ use std::{
 };
 
 use roomful::Fingerprint;
-use roomful_server::{QuicIdentity, Server, ServerConfig, ServerStats};
+use roomful_server::{QuicIdentity, Server, ServerConfig, ShardStats};
 use tokio::time::Instant;
 
 use crate::{
@@ -176,8 +176,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn describe(stats: ServerStats) -> String {
-    let ServerStats { packets_forwarded, packets_received, datagrams_ignored } = stats;
+fn describe(stats: ShardStats) -> String {
+    let ShardStats { packets_forwarded, packets_received, datagrams_ignored } = stats;
     format!(
         "{packets_received} packets received, {packets_forwarded} forwarded, {datagrams_ignored} datagrams ignored"
     )

@@ -43,6 +43,8 @@ pub struct Client {
     /// The highest number of a message that arrived.
     pub(crate) received: u64,
     pub(crate) random: SmallRng,
+    /// How each stream was last told to do.
+    pub(crate) qualities: BTreeMap<StreamId, u8>,
     pub(crate) negotiation: Negotiation,
     pub(crate) publications: Publications,
     pub(crate) subscriptions: Subscriptions,
@@ -194,6 +196,7 @@ impl Client {
             token: None,
             received: 0,
             random: SmallRng::seed_from_u64(seed),
+            qualities: BTreeMap::new(),
             negotiation: Negotiation::default(),
             publications: Publications::default(),
             subscriptions: Subscriptions::default(),
@@ -435,6 +438,8 @@ impl Client {
                 WireReason::Unauthorized => DisconnectReason::Unauthorized,
                 WireReason::DuplicateIdentity => DisconnectReason::DuplicateIdentity,
             }),
+            ServerMessage::LayerChangedNotice(notice) => self.on_layer_changed(&notice),
+            ServerMessage::QualityNotice(notice) => self.on_quality(&notice),
             ServerMessage::SpeakingNotice(notice) => self.on_speaking(&notice),
             ServerMessage::DominantSpeakerNotice(notice) => {
                 self.apply(Action::DominantSpeakerChanged { participant: notice.participant_id });
@@ -647,6 +652,10 @@ impl Client {
         let mut events = Vec::new();
         apply(&mut self.state, action, &mut events);
         for event in events {
+            if let EventKind::StreamUnpublished { .. } | EventKind::Disconnected { .. } = &event.kind {
+                let state = &self.state;
+                self.qualities.retain(|stream, _| state.stream(*stream).is_some());
+            }
             if let EventKind::SubscriptionEnded { participant, key } = &event.kind {
                 self.drop_subscription(&(*participant, key.clone()));
             }

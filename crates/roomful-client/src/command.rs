@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roomful_protocol::ErrorCode;
 use roomful_state::{Message, TrackId};
-use roomful_types::{Codec, DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
+use roomful_types::{Codec, DisconnectReason, MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
 /// Numbers a command; its result repeats the number. Chosen by the shell, never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,11 +79,19 @@ pub struct NewTrack {
     pub track: TrackId,
     /// How its frames are encoded.
     pub codec: Codec,
+    /// Whether there are three encodings of it. For video only.
+    pub simulcast: bool,
 }
 
 impl NewTrack {
     /// Ids of tracks to send are below this, those of tracks received from it on.
     pub const IDS: u64 = 1 << 32;
+
+    /// Returns its encodings.
+    #[must_use]
+    pub const fn encodings(&self) -> &'static [Rid] {
+        if self.simulcast { &Rid::ALL } else { &[Rid::High] }
+    }
 }
 
 /// Changes to a stream of one's own.
@@ -121,6 +129,10 @@ pub struct AddSubscription {
     pub video: bool,
     /// Whether to take nothing for now.
     pub paused: bool,
+    /// The best encoding of the video that is of use; the best there is when none.
+    pub preferred_layer: Option<Rid>,
+    /// Who gets less first when not everything gets through: the lower one.
+    pub priority: u8,
 }
 
 impl AddSubscription {

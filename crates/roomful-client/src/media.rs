@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use roomful_protocol::{OfferId, SlotMids};
 use roomful_state::TrackId;
-use roomful_types::{Codec, Mid, StreamKey};
+use roomful_types::{Codec, Mid, Rid, StreamKey};
 
 /// One peer connection, whoever makes it. The SDK does so with str0m.
 pub trait MediaTransport {
@@ -50,6 +50,8 @@ pub enum MediaCommand {
         codec: Codec,
         /// The stream; the media times of its tracks are on one clock.
         stream: StreamKey,
+        /// Whether it is sent in three encodings.
+        simulcast: bool,
     },
     /// Send what the track gives, from its next key frame on, or nothing. Tracks begin inactive.
     SetActive {
@@ -58,10 +60,12 @@ pub enum MediaCommand {
         /// Whether its publisher means it to be sent.
         active: bool,
     },
-    /// Send nothing of a track while nobody takes it.
+    /// Send nothing of an encoding of a track while nobody takes it.
     SetPaused {
         /// The track.
         track: TrackId,
+        /// The encoding.
+        rid: Rid,
         /// Whether nobody takes it.
         paused: bool,
     },

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use roomful_protocol::{OfferId, OfferRequest, SlotMids, limits};
-use roomful_state::TrackId;
+use roomful_state::{Action, Fault, TrackId};
 use roomful_types::{MediaKind, Mid};
 
 use crate::{
@@ -227,7 +227,9 @@ impl Client {
 
     /// The path is lost. What waits for it waits on: another one is looked for.
     pub(crate) fn on_media_disconnected(&mut self) {
-        self.negotiation.is_connected = false;
+        if std::mem::take(&mut self.negotiation.is_connected) {
+            self.apply(Action::Faulted { fault: Fault::MediaLost });
+        }
         self.negotiation.needs_restart = true;
         self.negotiate();
     }
@@ -247,7 +249,10 @@ impl Client {
 
     /// Gives the offer under way up, and whatever waits for sections.
     pub(crate) fn fail_negotiation(&mut self, error: CommandError) {
-        self.negotiation.in_flight = None;
+        let is_awaited = self.publications.await_media() || self.subscriptions.await_media();
+        if self.negotiation.in_flight.take().is_some() && !is_awaited {
+            self.apply(Action::Faulted { fault: Fault::NegotiationRefused });
+        }
         self.negotiation.wanted = self.negotiation.counts();
         self.fail_waiting_publications(error);
         self.fail_waiting_subscriptions(error);

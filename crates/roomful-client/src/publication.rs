@@ -7,7 +7,7 @@ use roomful_protocol::{
     UpdateStreamRequest,
 };
 use roomful_state::{Action, TrackId};
-use roomful_types::{MediaKind, Mid, StreamId, StreamKey};
+use roomful_types::{MediaKind, Mid, Rid, StreamId, StreamKey};
 
 use crate::{
     client::{Client, Request},
@@ -28,7 +28,7 @@ struct Publication {
     stream_id: Option<StreamId>,
     tracks: BTreeMap<MediaKind, Sent>,
     /// What somebody takes; the rest is paused.
-    taken: BTreeSet<MediaKind>,
+    taken: BTreeSet<(MediaKind, Rid)>,
     /// Whether the server was asked to take it back; until then nothing more is sent.
     is_ending: bool,
 }
@@ -69,6 +69,13 @@ impl Incoming {
     }
 }
 
+impl Publication {
+    /// Returns which encodings of a track nobody takes.
+    fn pauses(&self, kind: MediaKind, track: NewTrack) -> Vec<(Rid, bool)> {
+        track.encodings().iter().map(|rid| (*rid, !self.taken.contains(&(kind, *rid)))).collect()
+    }
+}
+
 impl Publications {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,7 +96,8 @@ impl Change {
     fn published(&self, kind: MediaKind) -> Option<PublishedTrack> {
         let incoming = self.tracks.iter().find(|incoming| incoming.kind == kind)?;
         let (mid, first_timestamp) = (incoming.mid?, incoming.first_timestamp?);
-        Some(PublishedTrack { mid, codec: incoming.track.codec, first_timestamp })
+        let NewTrack { codec, simulcast, .. } = incoming.track;
+        Some(PublishedTrack { mid, codec, first_timestamp, simulcast })
     }
 }
 
@@ -192,7 +200,7 @@ impl Client {
                 if !self.negotiation.is_connected() {
                     continue;
                 }
-                let NewTrack { track, codec } = incoming.track;
+                let NewTrack { track, codec, simulcast } = incoming.track;
                 let publication = self.publications.streams.get(&change.key);
                 let sent = publication.and_then(|publication| publication.tracks.get(&incoming.kind));
                 incoming.replaces = sent.map(|sent| sent.track.track);
@@ -200,7 +208,8 @@ impl Client {
                 let free = || self.negotiation.take_sender(incoming.kind, track);
                 incoming.mid = handed.or_else(free);
                 if let Some(mid) = incoming.mid {
-                    self.media(MediaCommand::OpenSender { track, mid, codec, stream: change.key.clone() });
+                    let stream = change.key.clone();
+                    self.media(MediaCommand::OpenSender { track, mid, codec, stream, simulcast });
                 }
             }
             if !change.awaits_media() {
@@ -285,13 +294,15 @@ impl Client {
         let mut streams = self.publications.streams.values_mut();
         let stream = streams.find(|stream| stream.stream_id == Some(notice.stream_id));
         let Some(publication) = stream else { return };
-        match notice.paused {
-            true => publication.taken.remove(&notice.kind),
-            false => publication.taken.insert(notice.kind),
+        let SourcePausedNotice { kind, rid, paused, .. } = *notice;
+        match paused {
+            true => publication.taken.remove(&(kind, rid)),
+            false => publication.taken.insert((kind, rid)),
         };
-        if let Some(sent) = publication.tracks.get(&notice.kind) {
+        if let Some(sent) = publication.tracks.get(&kind).filter(|sent| sent.track.encodings().contains(&rid))
+        {
             let track = sent.track.track;
-            self.media(MediaCommand::SetPaused { track, paused: notice.paused });
+            self.media(MediaCommand::SetPaused { track, rid, paused });
         }
     }
 
@@ -349,9 +360,10 @@ impl Client {
         for incoming in &change.tracks {
             let Some(publication) = self.publications.streams.get_mut(&change.key) else { break };
             publication.tracks.insert(incoming.kind, Sent { track: incoming.track, is_active: false });
-            let paused = !publication.taken.contains(&incoming.kind);
             let (stream, kind, track) = (publication.stream_id, incoming.kind, incoming.track.track);
-            self.media(MediaCommand::SetPaused { track, paused });
+            for (rid, paused) in publication.pauses(kind, incoming.track) {
+                self.media(MediaCommand::SetPaused { track, rid, paused });
+            }
             if let Some(replaced) = incoming.replaces {
                 self.close_sender(replaced);
             }
@@ -372,14 +384,18 @@ impl Client {
     fn undo(&mut self, change: &Change) {
         for incoming in change.tracks.iter().filter(|incoming| incoming.mid.is_some()) {
             let publication = self.publications.streams.get(&change.key);
-            let paused = publication.is_none_or(|publication| !publication.taken.contains(&incoming.kind));
             let sent = publication.and_then(|publication| publication.tracks.get(&incoming.kind)).copied();
             let new = incoming.track.track;
             let mid = sent.and_then(|sent| self.negotiation.hand_over(new, sent.track.track));
             self.close_sender(new);
-            if let (Some(Sent { track: NewTrack { track, codec }, is_active }), Some(mid)) = (sent, mid) {
-                self.media(MediaCommand::OpenSender { track, mid, codec, stream: change.key.clone() });
-                self.media(MediaCommand::SetPaused { track, paused });
+            if let (Some(Sent { track: old, is_active }), Some(mid)) = (sent, mid) {
+                let NewTrack { track, codec, simulcast } = old;
+                let stream = change.key.clone();
+                let pauses = self.publications.streams.get(&stream).map(|one| one.pauses(incoming.kind, old));
+                self.media(MediaCommand::OpenSender { track, mid, codec, stream, simulcast });
+                for (rid, paused) in pauses.unwrap_or_default() {
+                    self.media(MediaCommand::SetPaused { track, rid, paused });
+                }
                 self.set_active(&change.key, incoming.kind, is_active);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use roomful_protocol::{NetworkMetricsNotice, SpeakingNotice, TrackMetricsInfo};
+use roomful_protocol::{NetworkMetricsNotice, QualityNotice, SpeakingNotice, TrackMetricsInfo};
 use roomful_state::{Action, Direction, ParticipantMetrics, Quality, StreamMetrics, TrackMetrics};
 use roomful_types::{ParticipantId, StreamKey};
 
@@ -12,6 +12,14 @@ impl Client {
     pub(crate) fn on_speaking(&mut self, notice: &SpeakingNotice) {
         let SpeakingNotice { participant_id: participant, stream_id: stream, speaking } = *notice;
         self.apply(Action::SpeakingChanged { participant, stream, speaking });
+    }
+
+    /// A resume tells again what may be known.
+    pub(crate) fn on_quality(&mut self, notice: &QualityNotice) {
+        let QualityNotice { stream_id: stream, quality: level } = *notice;
+        if self.qualities.insert(stream, level) != Some(level) {
+            self.apply(Action::StreamQualityChanged { stream, quality: quality(level) });
+        }
     }
 
     pub(crate) fn on_network_metrics(&mut self, notice: &NetworkMetricsNotice) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use roomful_protocol::{
-    ErrorCode, RequestId, SlotBoundNotice, SlotMids, SubscribeRequest, UnsubscribeRequest,
-    UpdateSubscriptionRequest,
+    ErrorCode, LayerChangedNotice, RequestId, SlotBoundNotice, SlotMids, SubscribeRequest,
+    UnsubscribeRequest, UpdateSubscriptionRequest,
 };
 use roomful_state::{Action, Origin, Subscription, TrackId};
-use roomful_types::{MediaKind, ParticipantId, StreamId, StreamKey};
+use roomful_types::{MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
 use crate::{
     client::{Client, Request},
@@ -37,7 +37,34 @@ struct Taken {
     tracks: BTreeMap<MediaKind, TrackId>,
     /// Where each track last began.
     bound: BTreeMap<MediaKind, (TrackId, SlotBoundNotice)>,
+    /// The encoding in which the video comes.
+    layer: Option<Rid>,
+    /// Whether the server holds the video back because not everything gets through.
+    is_starved: bool,
     progress: Progress,
+}
+
+impl Taken {
+    /// Returns whether it ends as soon as the server has answered.
+    const fn is_going(&self) -> bool {
+        matches!(self.progress, Progress::Ending | Progress::Requested(_, None))
+    }
+
+    /// Returns it as the application sees it.
+    fn subscription(&self) -> Subscription {
+        let AddSubscription { participant, key, audio, video, paused, preferred_layer, priority } =
+            self.wish.clone();
+        Subscription {
+            participant_id: participant,
+            key,
+            audio,
+            video,
+            is_paused: paused || self.is_starved,
+            preferred_layer,
+            priority,
+            layer: self.layer,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +107,9 @@ impl Client {
         }
         let is_same =
             |other: &AddSubscription| (other.participant, &other.key) == (wish.participant, &wish.key);
-        let is_taken = self.subscriptions.taken.contains_key(&(wish.participant, wish.key.clone()));
+        let taken = self.subscriptions.taken.get(&(wish.participant, wish.key.clone()));
+        // One that is on its way out makes room in a moment.
+        let is_taken = taken.is_some_and(|taken| !taken.is_going());
         if is_taken || self.subscriptions.waiting.iter().any(|waiting| is_same(&waiting.wish)) {
             return Err(CommandError::AlreadySubscribed);
         }
@@ -109,9 +138,20 @@ impl Client {
         if let Some(taken) = self.subscriptions.taken.get_mut(&name) {
             taken.tracks.extend(opened);
         }
-        let AddSubscription { participant: participant_id, key, audio, video, paused } = wish.clone();
         let request = self.request(Request::UpdateSubscription, |request| {
-            UpdateSubscriptionRequest { request, participant_id, key, audio, video, paused }.into()
+            let AddSubscription { participant, key, audio, video, paused, preferred_layer, priority } =
+                wish.clone();
+            UpdateSubscriptionRequest {
+                request,
+                participant_id: participant,
+                key,
+                audio,
+                video,
+                paused,
+                preferred_layer,
+                priority,
+            }
+            .into()
         });
         self.subscriptions.updates.insert(request, Update { command: Some(command), stream_id, wish });
         Ok(())
@@ -140,6 +180,14 @@ impl Client {
                 self.finish(Some(command), Err(CommandError::UnknownStream));
                 continue;
             };
+            if let Some(taken) = self.subscriptions.taken.get(&(wish.participant, wish.key.clone())) {
+                match taken.is_going() {
+                    true => self.subscriptions.waiting.push(Waiting { command, wish }),
+                    // The server did not let it go.
+                    false => self.finish(Some(command), Err(CommandError::AlreadySubscribed)),
+                }
+                continue;
+            }
             let Some(slot) = self.negotiation.take_slot() else {
                 self.subscriptions.waiting.push(Waiting { command, wish });
                 break;
@@ -174,9 +222,7 @@ impl Client {
         taken.progress = Progress::Held;
         let track = |kind| taken.tracks.get(&kind).copied();
         let (audio_track, video_track) = (track(MediaKind::Audio), track(MediaKind::Video));
-        let (participant_id, key) = name;
-        let (audio, video, is_paused) = (taken.wish.audio, taken.wish.video, taken.wish.paused);
-        let subscription = Subscription { participant_id, key, audio, video, is_paused };
+        let subscription = taken.subscription();
         self.apply(Action::SubscriptionStarted { subscription, audio_track, video_track });
         self.finish(command, Ok(Reply::Subscribed { audio: audio_track, video: video_track }));
     }
@@ -192,6 +238,7 @@ impl Client {
         if result.is_ok() {
             taken.wish = wish.clone();
         }
+        let subscription = taken.subscription();
         let tracks = taken.tracks.clone();
         for track in self.subscriptions.take_unwanted_tracks(&name) {
             self.media(MediaCommand::CloseReceiver { track });
@@ -201,8 +248,6 @@ impl Client {
         }
         let track = |kind| tracks.get(&kind).copied().filter(|_| wish.wants(kind));
         let (audio_track, video_track) = (track(MediaKind::Audio), track(MediaKind::Video));
-        let AddSubscription { participant: participant_id, key, audio, video, paused: is_paused } = wish;
-        let subscription = Subscription { participant_id, key, audio, video, is_paused };
         self.apply(Action::SubscriptionReconfigured { subscription, audio_track, video_track });
         self.finish(command, Ok(Reply::Subscribed { audio: audio_track, video: video_track }));
     }
@@ -222,7 +267,8 @@ impl Client {
                 && !is_over(code)
             {
                 taken.progress = Progress::Held;
-                return self.finish(command, Err(CommandError::Refused(code)));
+                self.finish(command, Err(CommandError::Refused(code)));
+                return self.advance();
             }
             self.apply(Action::SubscriptionEnded { participant: name.0, key: name.1.clone() });
             // One that was withdrawn before it was granted never was in the state.
@@ -236,6 +282,11 @@ impl Client {
         let is_this = |taken: &Taken| taken.slot == notice.slot && taken.stream_id == notice.stream_id;
         let mut all = self.subscriptions.taken.values_mut();
         let Some(taken) = all.find(|taken| is_this(taken)) else { return };
+        let (stream, is_video) = (taken.stream_id, notice.kind == MediaKind::Video);
+        if is_video {
+            taken.layer = Some(notice.rid);
+            taken.is_starved = false;
+        }
         // A resume repeats what may be known.
         if let Some(track) = taken.tracks.get(&notice.kind).copied()
             && taken.bound.insert(notice.kind, (track, notice)) != Some((track, notice))
@@ -243,6 +294,18 @@ impl Client {
             let SlotBoundNotice { codec, first_sequence, first_timestamp, .. } = notice;
             self.media(MediaCommand::BindReceiver { track, codec, first_sequence, first_timestamp });
         }
+        if is_video {
+            self.apply(Action::LayerChanged { stream, layer: Some(notice.rid) });
+        }
+    }
+
+    /// The video of a subscription comes in another encoding, or in none for want of room.
+    pub(crate) fn on_layer_changed(&mut self, notice: &LayerChangedNotice) {
+        let LayerChangedNotice { stream_id: stream, rid: layer } = *notice;
+        let mut all = self.subscriptions.taken.values_mut();
+        let Some(taken) = all.find(|taken| taken.stream_id == stream) else { return };
+        (taken.layer, taken.is_starved) = (layer, layer.is_none());
+        self.apply(Action::LayerChanged { stream, layer });
     }
 
     /// Closes the tracks of a subscription that is over and frees its slot.
@@ -286,15 +349,35 @@ impl Client {
         let mids = self.negotiation.slots[usize::from(slot)].mids;
         let wanted = MediaKind::ALL.into_iter().filter(|kind| wish.wants(*kind));
         let tracks = wanted.map(|kind| (kind, self.open_receiver(kind, mids))).collect();
-        let AddSubscription { participant: participant_id, key, audio, video, paused } = wish.clone();
-        let name = (participant_id, key.clone());
+        let name = (wish.participant, wish.key.clone());
         let request = self.request(Request::Subscribe, |request| {
-            SubscribeRequest { request, participant_id, key, slot, audio, video, paused }.into()
+            let AddSubscription { participant, key, audio, video, paused, preferred_layer, priority } =
+                wish.clone();
+            SubscribeRequest {
+                request,
+                participant_id: participant,
+                key,
+                slot,
+                audio,
+                video,
+                paused,
+                preferred_layer,
+                priority,
+            }
+            .into()
         });
-        let progress = Progress::Requested(request, Some(command));
-        self.subscriptions
-            .taken
-            .insert(name, Taken { stream_id, slot, mids, wish, tracks, bound: BTreeMap::new(), progress });
+        let taken = Taken {
+            stream_id,
+            slot,
+            mids,
+            wish,
+            tracks,
+            bound: BTreeMap::new(),
+            layer: None,
+            is_starved: false,
+            progress: Progress::Requested(request, Some(command)),
+        };
+        self.subscriptions.taken.insert(name, taken);
     }
 
     fn unsubscribe(&mut self, command: Option<CommandId>, name: Name) {

@@ -14,11 +14,12 @@ mod stun;
 
 pub use candidates::Datagram;
 pub use client::{
-    ClientConfig, ClientPeer, Delivery, Offer, Output as ClientOutput, PeerStats, ReceivedFrame, SentFrame,
+    ClientConfig, ClientPeer, Delivery, Offer, Output as ClientOutput, PeerStats, ReceivedFrame,
+    ReceiverStats, SenderStats, SentFrame,
 };
 pub use dtls::ServerCertificate;
 pub use rtc::{MediaError, Transmit};
-pub use server::{Output as ServerOutput, ReceivedPacket, SentPacket, ServerPeer};
+pub use server::{Measure, Output as ServerOutput, ReceivedPacket, SentPacket, ServerPeer};
 pub use stun::local_ufrag;
 
 #[cfg(test)]

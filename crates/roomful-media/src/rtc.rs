@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use roomful_types::{Codec, Mid};
+use roomful_types::{AudioLevel, Codec, Mid, Rid};
 use str0m::{
     Input, Rtc, RtcConfig,
+    change::DirectApi,
     format::{Codec as RtcCodec, CodecConfig, PayloadParams},
-    media::{Mid as RtcMid, Pt},
+    media::{Mid as RtcMid, Pt, Rid as RtcRid},
     net::{Protocol, Receive},
-    rtp::rtcp::SenderInfo,
+    rtp::{ExtensionValues, StreamRx, StreamTx, rtcp::SenderInfo},
 };
 
 use crate::{candidates::Datagram, dtls::crypto_provider};
@@ -110,6 +111,32 @@ pub(crate) fn mid_from(mid: RtcMid) -> Option<Mid> {
 /// Converts a media section id back.
 pub(crate) fn mid_to(mid: Mid) -> RtcMid {
     mid.as_str().into()
+}
+
+/// Returns the header extensions of a packet that is this loud. Without a word about voice str0m leaves the level out; whether it
+/// is voice, nobody says here.
+pub(crate) fn extensions(audio_level: Option<AudioLevel>) -> ExtensionValues {
+    let level = audio_level.map(|level| -(level.as_negative_dbov() as i8));
+    let voice_activity = audio_level.map(|_| false);
+    ExtensionValues { audio_level: level, voice_activity, ..ExtensionValues::default() }
+}
+
+/// Converts the id of an encoding; a section without any has one, the highest.
+pub(crate) fn rid_from(rid: Option<RtcRid>) -> Rid {
+    rid.and_then(|rid| rid.parse().ok()).unwrap_or_default()
+}
+
+/// Returns where an encoding is sent.
+pub(crate) fn stream_tx<'a>(api: &'a mut DirectApi<'_>, mid: Mid, rid: Rid) -> Option<&'a mut StreamTx> {
+    // Sections without encodings of their own know none by name.
+    let named = api.stream_tx_by_mid(mid_to(mid), Some(rid.as_str().into())).is_some();
+    api.stream_tx_by_mid(mid_to(mid), named.then(|| rid.as_str().into()))
+}
+
+/// Returns where an encoding is received.
+pub(crate) fn stream_rx<'a>(api: &'a mut DirectApi<'_>, mid: Mid, rid: Rid) -> Option<&'a mut StreamRx> {
+    let named = api.stream_rx_by_mid(mid_to(mid), Some(rid.as_str().into())).is_some();
+    api.stream_rx_by_mid(mid_to(mid), named.then(|| rid.as_str().into()))
 }
 
 /// Returns when something with this RTP timestamp was captured, by its sender's report (RFC 3550 §6.4.1).

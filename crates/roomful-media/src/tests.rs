@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use roomful_types::{Codec, Mid, StreamKey};
+use roomful_types::{Codec, Mid, Rid, StreamKey};
 
 use crate::{
     ClientConfig, ClientOutput, ClientPeer, Datagram, Delivery, MediaError, Offer, ReceivedFrame,
@@ -81,7 +81,7 @@ impl Echo {
                 }
                 ClientOutput::Frame(mid, frame) => self.frames.push((mid, frame)),
                 ClientOutput::Connected => self.is_connected = true,
-                ClientOutput::KeyframeRequest(_) => self.keyframe_requests += 1,
+                ClientOutput::KeyframeRequest(..) => self.keyframe_requests += 1,
                 ClientOutput::Disconnected | ClientOutput::TargetBitrate(..) | ClientOutput::Stats(_) => {}
             }
         }
@@ -104,8 +104,9 @@ impl Echo {
                     self.client.handle_datagram(datagram, self.now);
                     moved = true;
                 }
-                ServerOutput::Packet(mid, packet) => self.packets.push((mid, packet)),
+                ServerOutput::Packet(mid, _, packet) => self.packets.push((mid, packet)),
                 ServerOutput::KeyframeRequest(_) => self.keyframe_requests += 1,
+                ServerOutput::Measured(_) | ServerOutput::Estimated(_) => {}
             }
         }
     }
@@ -113,14 +114,14 @@ impl Echo {
     fn publish(&mut self) -> (Mid, u32) {
         let mid = self.offer.video_senders[0];
         let key = StreamKey::new("camera").expect("short");
-        let first_timestamp = self.client.open_sender(mid, Codec::Vp8, &key).expect("negotiated");
+        let first_timestamp = self.client.open_sender(mid, Codec::Vp8, &key, false).expect("negotiated");
         self.client.set_active(mid, true);
         (mid, first_timestamp)
     }
 
     fn send(&mut self, number: u64) -> Delivery {
         let mid = self.offer.video_senders[0];
-        let delivery = self.client.send(mid, &frame(number), self.now).expect("an open section");
+        let delivery = self.client.send(mid, Rid::High, &frame(number), self.now).expect("an open section");
         self.run(Duration::from_millis(30));
         delivery
     }
@@ -214,10 +215,10 @@ fn a_section_goes_on_behind_what_it_sent_before() {
     let (mid, first) = echo.publish();
     echo.send(0);
     echo.send(30);
-    let second = echo.client.open_sender(mid, Codec::Vp8, &StreamKey::new("other").expect("short"));
+    let second = echo.client.open_sender(mid, Codec::Vp8, &StreamKey::new("other").expect("short"), false);
     assert!(second.expect("negotiated").wrapping_sub(first) > 30 * 3000);
     assert_eq!(
-        echo.client.open_sender(mid, Codec::Opus, &StreamKey::new("x").expect("short")),
+        echo.client.open_sender(mid, Codec::Opus, &StreamKey::new("x").expect("short"), false),
         Err(MediaError::UnknownMid)
     );
 }
@@ -249,7 +250,7 @@ fn a_first_packet_names_the_peer_that_it_is_for() {
         match client.poll_output() {
             ClientOutput::Transmit(transmit) => break transmit,
             ClientOutput::Wait(until) => client.handle_timeout(until),
-            ClientOutput::KeyframeRequest(_) | ClientOutput::TargetBitrate(..) | ClientOutput::Stats(_) => {}
+            ClientOutput::KeyframeRequest(..) | ClientOutput::TargetBitrate(..) | ClientOutput::Stats(_) => {}
             ClientOutput::Connected | ClientOutput::Disconnected | ClientOutput::Frame(..) => {
                 panic!("nobody has answered yet")
             }

@@ -55,6 +55,24 @@ impl Rewriter {
         Mapped { sequence, timestamp }
     }
 
+    /// Goes on with another encoding of the occupant, whose timestamps are on the same line, from this packet of it on.
+    ///
+    /// Its timestamp keeps its distance from those before, and is later than all of them by one unit at least.
+    pub fn switch(&mut self, source_sequence: u64, source_timestamp: u32, now: Instant) -> Mapped {
+        let Some((binding, newest)) = self.binding.zip(self.newest) else {
+            return self.bind(source_sequence, source_timestamp, now);
+        };
+        let kept = source_timestamp.wrapping_add(binding.timestamp_offset);
+        let timestamp =
+            if is_after(kept, newest.timestamp) { kept } else { newest.timestamp.wrapping_add(1) };
+        let sequence = self.next_sequence;
+        self.next_sequence = sequence.saturating_add(1);
+        self.newest = Some(Newest { timestamp, sent_at: now });
+        let timestamp_offset = timestamp.wrapping_sub(source_timestamp);
+        self.binding = Some(Binding { source_sequence, sequence, timestamp_offset });
+        Mapped { sequence, timestamp }
+    }
+
     /// Maps a later packet of the occupant, which may come late, out of order or again.
     ///
     /// `None`: nothing is bound, or the packet is from before the binding.
@@ -139,6 +157,20 @@ mod tests {
         assert!(!rewriter.is_bound());
         assert_eq!(rewriter.map(70_001, 0, later), None);
         assert_eq!(rewriter.bind(1, 1, later), Mapped { sequence: 104, timestamp: 2989 + 9001 });
+    }
+
+    #[test]
+    fn another_encoding_goes_on_at_the_same_distance() {
+        let start = Instant::now();
+        let mut rewriter = Rewriter::new(90_000, 100, 500);
+        rewriter.bind(7, 1000, start);
+        rewriter.map(8, 4000, start);
+        // The same moment in another encoding, late: it must not step back.
+        let late = rewriter.clone().switch(70, 4000, start);
+        assert_eq!(late, Mapped { sequence: 102, timestamp: 3501 });
+        assert_eq!(rewriter.switch(70, 7000, start), Mapped { sequence: 102, timestamp: 6500 });
+        assert_eq!(rewriter.map(71, 10_000, start), Some(Mapped { sequence: 103, timestamp: 9500 }));
+        assert_eq!(rewriter.map(9, 7000, start), None);
     }
 
     #[test]

@@ -31,4 +31,5 @@ mod store;
 mod token;
 
 pub use config::{InvalidConfig, QuicIdentity, ServerConfig};
-pub use server::{Server, ServerStats, StartError};
+pub use roomful_shard::ShardStats;
+pub use server::{Server, StartError};

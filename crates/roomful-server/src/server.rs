@@ -1,13 +1,9 @@
 //! Bringing everything up, and down again.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use roomful_sfu::{Input, Sfu};
+use roomful_shard::ShardStats;
 use roomful_types::Fingerprint;
 use tokio::{
     net::TcpListener,
@@ -23,7 +19,7 @@ use crate::{
     control,
     live::{ActiveSessions, ControlledRooms},
     rest::{self, Api, ApiKey, RoomDefaults},
-    shard::{self, Shard},
+    shard,
     signal::{Signal, quic, websocket},
     store::{MemoryStore, Store},
     token::TokenAuthority,
@@ -40,17 +36,6 @@ pub struct Server {
     control: mpsc::UnboundedSender<control::Event>,
     /// How many clients are talked to.
     live: Arc<watch::Sender<usize>>,
-}
-
-/// What a server has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerStats {
-    /// RTP packets handed to subscribers, retransmissions excluded.
-    pub packets_forwarded: u64,
-    /// RTP packets taken in from publishers.
-    pub packets_received: u64,
-    /// Datagrams that belonged to nobody.
-    pub datagrams_ignored: u64,
 }
 
 /// Why a server did not start.
@@ -104,7 +89,7 @@ impl Server {
         let (signals, heard) = mpsc::channel(control::INCOMING_MAX);
         let address = config.media;
         let media_error = |source| StartError::Media { address, source };
-        let started = Shard::start(address, config.advertised, rand::random(), control.clone()).await;
+        let started = shard::start(address, config.advertised, rand::random(), control.clone()).await;
         let shard = started.map_err(media_error)?;
 
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
@@ -165,13 +150,8 @@ impl Server {
 
     /// Returns what the server has done so far.
     #[must_use]
-    pub fn stats(&self) -> ServerStats {
-        let counters = self.shard.counters();
-        ServerStats {
-            packets_forwarded: counters.forwarded.load(Ordering::Relaxed),
-            packets_received: counters.received.load(Ordering::Relaxed),
-            datagrams_ignored: counters.ignored.load(Ordering::Relaxed),
-        }
+    pub fn stats(&self) -> ShardStats {
+        self.shard.stats()
     }
 
     /// Tells every client that it is over, ends every connection and frees the ports. Takes a second at most.

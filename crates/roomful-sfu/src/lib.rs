@@ -11,9 +11,12 @@
 mod admission;
 mod config;
 mod forward;
+mod layers;
 mod line;
 mod media;
 mod moderation;
+mod quality;
+mod report;
 mod room;
 mod sfu;
 mod speakers;
@@ -21,7 +24,7 @@ mod speakers;
 pub use admission::{Admission, AdmissionError, Grant, GrantId};
 pub use config::{DuplicateIdentity, SfuConfig};
 pub use forward::{Egress, Forwarder, OutgoingPacket, SourcePacket};
-pub use media::{MediaCommand, MediaNotice, OfferError, SourceId};
+pub use media::{MediaCommand, MediaNotice, OfferError, SectionMeasure, SourceId};
 pub use moderation::{ModerationError, ModerationRequest, Selection};
 pub use sfu::{Input, Output, RoomSessionId, SessionId, Sfu, WaitReason};
 

@@ -1,7 +1,9 @@
 //! What the deciding half tells the forwarding half, and what it hears back.
 
+use std::time::Duration;
+
 use roomful_protocol::{OfferId, SlotMids};
-use roomful_types::{AudioLevel, Codec, MediaKind, Mid, ParticipantId, StreamId};
+use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Mid, ParticipantId, Rid, StreamId};
 
 /// One track of one stream, as something that packets come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,8 @@ pub enum MediaCommand {
         codec: Codec,
         /// Its first RTP timestamp; what is older on this section belongs to an earlier occupant.
         first_timestamp: u32,
+        /// Whether it comes in three encodings.
+        simulcast: bool,
     },
     /// Forward a source, or drop what it sends.
     EnableSource {
@@ -64,6 +68,17 @@ pub enum MediaCommand {
         mid: Mid,
         /// What.
         source: SourceId,
+        /// Which encoding of it.
+        layer: Rid,
+    },
+    /// Forward another encoding of what a section carries, from its next key frame on. Tells [`MediaNotice::Switched`] then.
+    SetLayer {
+        /// Who receives.
+        peer: ParticipantId,
+        /// On which section.
+        mid: Mid,
+        /// Which encoding.
+        layer: Rid,
     },
     /// Send nothing more on a section of a peer.
     Unbind {
@@ -88,6 +103,8 @@ pub enum MediaNotice {
     },
     /// Somebody is heard on a source, this loud, or nobody any more. Repeated while it goes on.
     Speaking {
+        /// Its publisher.
+        peer: ParticipantId,
         /// The source.
         source: SourceId,
         /// The loudest of late; none when it ended.
@@ -107,7 +124,62 @@ pub enum MediaNotice {
         first_sequence: u16,
         /// Its first RTP timestamp there.
         first_timestamp: u32,
+        /// Which encoding it begins with.
+        layer: Rid,
     },
+    /// Another encoding of a source goes on on a section of a peer.
+    Switched {
+        /// Who receives.
+        peer: ParticipantId,
+        /// On which section.
+        mid: Mid,
+        /// What.
+        source: SourceId,
+        /// Which encoding.
+        layer: Rid,
+    },
+    /// How much came of each encoding of a source, since the last report; once a second.
+    Rates {
+        /// Its publisher.
+        peer: ParticipantId,
+        /// The source.
+        source: SourceId,
+        /// Those of which anything came.
+        rates: Vec<(Rid, Bitrate)>,
+    },
+    /// How a section of a peer does; once a second.
+    Measured {
+        /// Who sends or receives.
+        peer: ParticipantId,
+        /// How.
+        measure: SectionMeasure,
+    },
+    /// How much gets through to a peer.
+    Estimated {
+        /// Who receives.
+        peer: ParticipantId,
+        /// All of its sections together.
+        available: Bitrate,
+    },
+}
+
+/// How one media section between a peer and this server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SectionMeasure {
+    /// The section.
+    pub mid: Mid,
+    /// Whether the peer sends on it; it receives otherwise.
+    pub is_inbound: bool,
+    /// Packets that its sender has sent so far, as far as this server knows.
+    pub packets: u64,
+    /// How far its receiver has got: grows as long as anything gets through.
+    pub progress: u64,
+    /// Share of packets lost since the last report, before repair, in 256ths (RFC 3550 §6.4.1).
+    pub fraction_lost: u8,
+    /// Interarrival jitter (RFC 3550 §6.4.1).
+    pub jitter: Duration,
+    /// Round trip, when known.
+    pub round_trip_time: Option<Duration>,
 }
 
 /// The offer cannot be accepted: it is not a session description, or not one that this peer can follow with.

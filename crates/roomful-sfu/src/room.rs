@@ -7,20 +7,23 @@ use std::{
 };
 
 use roomful_protocol::{
-    DoneResponse, ErrorCode, LeaveReason, MessageNotice, MessageRequest, OfferId, OfferRequest,
-    OfferResponse, ParticipantInfo, ParticipantJoinedNotice, ParticipantLeftNotice, PublishRequest,
-    PublishResponse, PublishedTrack, RequestId, ResumeKey, RoomVersion, ServerMessage, SlotBoundNotice,
-    SlotMids, SourcePausedNotice, StreamInfo, StreamPublishedNotice, StreamUnpublishedNotice,
-    StreamUpdatedNotice, SubscribeRequest, TokenTerm, TrackInfo, UnpublishRequest, UnsubscribeRequest,
-    UpdateStreamRequest, UpdateSubscriptionRequest, limits,
+    DoneResponse, ErrorCode, LayerChangedNotice, LeaveReason, MessageNotice, MessageRequest, OfferId,
+    OfferRequest, OfferResponse, ParticipantInfo, ParticipantJoinedNotice, ParticipantLeftNotice,
+    PublishRequest, PublishResponse, PublishedTrack, RequestId, ResumeKey, RoomVersion, ServerMessage,
+    SlotBoundNotice, SlotMids, SourcePausedNotice, StreamInfo, StreamPublishedNotice,
+    StreamUnpublishedNotice, StreamUpdatedNotice, SubscribeRequest, TokenTerm, TrackInfo, UnpublishRequest,
+    UnsubscribeRequest, UpdateStreamRequest, UpdateSubscriptionRequest, limits,
 };
-use roomful_types::{MediaKind, Mid, ParticipantId, Permissions, StreamId, StreamKey};
+use roomful_types::{Bitrate, MediaKind, Mid, ParticipantId, Permissions, StreamId, StreamKey};
 
 use crate::{
     admission::{Grant, GrantId},
+    layers::{Subscription, Track},
     line::Line,
     media::{MediaCommand, MediaNotice, OfferError, SourceId},
     moderation::Moderation,
+    quality::Quality,
+    report::Report,
     sfu::{Outbox, SessionId},
     speakers::Speakers,
 };
@@ -50,10 +53,14 @@ pub(crate) struct Participant {
     /// What a resume must show.
     pub(crate) resume_key: ResumeKey,
     pub(crate) streams: BTreeMap<StreamKey, StreamId>,
-    subscriptions: BTreeMap<StreamId, Subscription>,
-    slots: Vec<SlotMids>,
+    pub(crate) subscriptions: BTreeMap<StreamId, Subscription>,
+    pub(crate) slots: Vec<SlotMids>,
     /// The newest offer, and its answer once the media shard gave it.
     offer: Option<Offer>,
+    /// How much gets through to it, once that was estimated.
+    pub(crate) available: Option<Bitrate>,
+    pub(crate) quality: Quality,
+    pub(crate) report: Option<Report>,
 }
 
 #[derive(Debug)]
@@ -78,33 +85,6 @@ pub(crate) struct Admitted {
 pub(crate) struct Stream {
     pub(crate) info: StreamInfo,
     pub(crate) tracks: BTreeMap<MediaKind, Track>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Track {
-    pub(crate) mid: Mid,
-    takers: BTreeSet<ParticipantId>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Subscription {
-    slot: u16,
-    audio: bool,
-    video: bool,
-    is_paused: bool,
-    /// What is on the two sections of the slot, as far as the media shard told.
-    bound: [Option<SlotBoundNotice>; 2],
-}
-
-impl Subscription {
-    /// Returns whether media of this kind is to be forwarded.
-    const fn wants(&self, kind: MediaKind) -> bool {
-        !self.is_paused
-            && match kind {
-                MediaKind::Audio => self.audio,
-                MediaKind::Video => self.video,
-            }
-    }
 }
 
 impl Admitted {
@@ -163,6 +143,9 @@ impl Participant {
             subscriptions: BTreeMap::new(),
             slots: Vec::new(),
             offer: None,
+            available: None,
+            quality: Quality::new(),
+            report: None,
         }
     }
 }
@@ -196,10 +179,7 @@ impl Room {
         let sources = streams.flat_map(|stream| {
             let stream_id = stream.info.id;
             let tracks = stream.tracks.iter();
-            tracks.map(move |(kind, track)| {
-                let paused = track.takers.is_empty();
-                SourcePausedNotice { stream_id, kind: *kind, paused }
-            })
+            tracks.flat_map(move |(kind, track)| track.pauses(stream_id, *kind))
         });
         (slots, sources.collect())
     }
@@ -223,6 +203,7 @@ impl Room {
             self.drop_stream(*stream, outbox);
         }
         outbox.media(MediaCommand::RemovePeer { peer: id });
+        self.forget_reports_of(id);
         self.moderation.on_left(id, participant.admitted.grant);
         self.speakers.forget_participant(id);
         let version = self.next_version();
@@ -415,10 +396,8 @@ impl Room {
         if is_taken || usize::from(request.slot) >= participant.slots.len() {
             return Err(ErrorCode::SlotUnavailable);
         }
-        let SubscribeRequest { slot, audio, video, paused: is_paused, .. } = *request;
-        let subscription = Subscription { slot, audio, video, is_paused, bound: [None; 2] };
-        participant.subscriptions.insert(stream, subscription);
-        self.take(id, stream, outbox);
+        participant.subscriptions.insert(stream, Subscription::new(request));
+        self.allocate(id, Some(stream), outbox);
         Ok(DoneResponse { request: request.request }.into())
     }
 
@@ -431,9 +410,8 @@ impl Room {
         let stream = self.stream_id(request.participant_id, &request.key)?;
         let participant = self.participants.get_mut(&id).ok_or(ErrorCode::BadRequest)?;
         let subscription = participant.subscriptions.get_mut(&stream).ok_or(ErrorCode::NotSubscribed)?;
-        (subscription.audio, subscription.video) = (request.audio, request.video);
-        subscription.is_paused = request.paused;
-        self.take(id, stream, outbox);
+        subscription.update(request);
+        self.allocate(id, Some(stream), outbox);
         Ok(DoneResponse { request: request.request }.into())
     }
 
@@ -452,6 +430,8 @@ impl Room {
             }
         }
         self.untake(id, stream, outbox);
+        // What it took is free for others.
+        self.allocate(id, None, outbox);
         Ok(DoneResponse { request: request.request }.into())
     }
 
@@ -515,19 +495,36 @@ impl Room {
                 }
                 pending.answer = Some(answer.map(Into::into));
             }
-            MediaNotice::Speaking { source, level } => self.on_speaking(source.stream, level, outbox),
-            MediaNotice::Bound { peer, mid, source, codec, first_sequence, first_timestamp } => {
-                let Some(participant) = self.participants.get_mut(&peer) else { return };
-                let subscription = participant.subscriptions.get_mut(&source.stream);
-                let Some(subscription) = subscription.filter(|one| one.wants(source.kind)) else { return };
-                let slot = subscription.slot;
-                let section = participant.slots.get(usize::from(slot)).map(|slot| slot.of(source.kind));
-                if section == Some(mid) {
-                    let (kind, stream_id) = (source.kind, source.stream);
-                    let notice =
-                        SlotBoundNotice { slot, kind, stream_id, codec, first_sequence, first_timestamp };
+            MediaNotice::Speaking { source, level, .. } => self.on_speaking(source.stream, level, outbox),
+            MediaNotice::Bound { peer, mid, source, codec, first_sequence, first_timestamp, layer } => {
+                let Some((participant, slot)) = self.taken_on(peer, mid, source) else { return };
+                let (kind, stream_id, rid) = (source.kind, source.stream, layer);
+                let notice =
+                    SlotBoundNotice { slot, kind, stream_id, codec, first_sequence, first_timestamp, rid };
+                if let Some(subscription) = participant.subscriptions.get_mut(&stream_id) {
                     subscription.bound[kind as usize] = Some(notice);
-                    outbox.send_all(participant.line.session().into_iter().collect(), notice);
+                }
+                participant.quality.begin_anew(mid);
+                outbox.send_all(participant.line.session().into_iter().collect(), notice);
+                self.on_flowing(peer, source, layer, outbox);
+            }
+            MediaNotice::Switched { peer, mid, source, layer } => {
+                let Some((participant, _)) = self.taken_on(peer, mid, source) else { return };
+                if let Some(subscription) = participant.subscriptions.get_mut(&source.stream)
+                    && let Some(bound) = &mut subscription.bound[source.kind as usize]
+                {
+                    bound.rid = layer;
+                }
+                let notice = LayerChangedNotice { stream_id: source.stream, rid: Some(layer) };
+                outbox.send_all(participant.line.session().into_iter().collect(), notice);
+                self.on_flowing(peer, source, layer, outbox);
+            }
+            MediaNotice::Rates { source, rates, .. } => self.on_rates(source, rates, outbox),
+            MediaNotice::Measured { peer, measure } => self.on_measured(peer, measure, outbox),
+            MediaNotice::Estimated { peer, available } => {
+                if let Some(participant) = self.participants.get_mut(&peer) {
+                    participant.available = Some(available);
+                    self.allocate(peer, None, outbox);
                 }
             }
         }
@@ -578,18 +575,20 @@ impl Room {
         let peer = stream.info.participant_id;
         let mut has_new_track = false;
         for (kind, published) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
-            let Some(PublishedTrack { mid, codec, first_timestamp }) = published else { continue };
+            let Some(PublishedTrack { mid, codec, first_timestamp, simulcast }) = published else { continue };
             let source = SourceId { stream: id, kind };
-            outbox.media(MediaCommand::PutSource { source, peer, mid, codec, first_timestamp });
+            let simulcast = simulcast && kind == MediaKind::Video;
+            outbox.media(MediaCommand::PutSource { source, peer, mid, codec, first_timestamp, simulcast });
+            let publisher = self.participants.get(&peer).and_then(|publisher| publisher.line.session());
             match stream.tracks.get_mut(&kind) {
-                Some(track) => track.mid = mid,
+                Some(track) => track.replace(mid, simulcast),
                 None => {
-                    stream.tracks.insert(kind, Track { mid, takers: BTreeSet::new() });
+                    let track = Track::new(mid, simulcast);
                     has_new_track = true;
-                    if let Some(publisher) = self.participants.get(&peer) {
-                        let notice = SourcePausedNotice { stream_id: id, kind, paused: true };
-                        outbox.send_all(publisher.line.session().into_iter().collect(), notice);
+                    for notice in track.pauses(id, kind) {
+                        outbox.send_all(publisher.into_iter().collect(), notice);
                     }
+                    stream.tracks.insert(kind, track);
                 }
             }
         }
@@ -605,7 +604,7 @@ impl Room {
             };
             let subscribers: Vec<ParticipantId> = self.participants.iter().filter_map(subscribed).collect();
             for subscriber in subscribers {
-                self.take(subscriber, id, outbox);
+                self.allocate(subscriber, Some(id), outbox);
             }
         }
     }
@@ -617,41 +616,6 @@ impl Room {
         outbox.media(MediaCommand::EnableSource { source: SourceId { stream: id, kind }, enabled });
         if kind == MediaKind::Audio && !enabled {
             self.on_speaking(id, None, outbox);
-        }
-    }
-
-    /// Makes routes agree with what a subscription wants.
-    fn take(&mut self, id: ParticipantId, stream_id: StreamId, outbox: &mut Outbox) {
-        let Some(participant) = self.participants.get(&id) else { return };
-        let Some(subscription) = participant.subscriptions.get(&stream_id).copied() else { return };
-        let Some(slot) = participant.slots.get(usize::from(subscription.slot)).copied() else { return };
-        let Some(stream) = self.streams.get_mut(&stream_id) else { return };
-        let publisher = self.participants.get(&stream.info.participant_id);
-        let publisher = publisher.and_then(|publisher| publisher.line.session());
-        for (kind, track) in &mut stream.tracks {
-            let (source, mid) = (SourceId { stream: stream_id, kind: *kind }, slot.of(*kind));
-            let was_paused = track.takers.is_empty();
-            if subscription.wants(*kind) {
-                if track.takers.insert(id) {
-                    outbox.media(MediaCommand::Bind { peer: id, mid, source });
-                }
-            } else if track.takers.remove(&id) {
-                outbox.media(MediaCommand::Unbind { peer: id, mid });
-            }
-            outbox.tell_pause(publisher, source, was_paused, track.takers.is_empty());
-        }
-    }
-
-    /// Forgets that a participant takes a stream.
-    fn untake(&mut self, id: ParticipantId, stream_id: StreamId, outbox: &mut Outbox) {
-        let Some(stream) = self.streams.get_mut(&stream_id) else { return };
-        let publisher = self.participants.get(&stream.info.participant_id);
-        let publisher = publisher.and_then(|publisher| publisher.line.session());
-        for (kind, track) in &mut stream.tracks {
-            if track.takers.remove(&id) {
-                let source = SourceId { stream: stream_id, kind: *kind };
-                outbox.tell_pause(publisher, source, false, track.takers.is_empty());
-            }
         }
     }
 
@@ -696,7 +660,6 @@ impl Room {
     }
 
     /// Checks what must be true of every room.
-    #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
         for (id, participant) in &self.participants {
             let mut slots = BTreeSet::new();
@@ -705,7 +668,7 @@ impl Room {
                 assert_ne!(stream.info.participant_id, *id, "nobody subscribes to oneself");
                 assert!(slots.insert(subscription.slot), "a slot has one occupant");
                 for (kind, track) in &stream.tracks {
-                    assert_eq!(track.takers.contains(id), subscription.wants(*kind));
+                    assert_eq!(track.is_taken_by(*id), subscription.wants(*kind));
                 }
             }
             for (key, stream) in &participant.streams {
@@ -715,8 +678,8 @@ impl Room {
         }
         for stream in self.streams.values() {
             assert!(self.participants.contains_key(&stream.info.participant_id));
-            for taker in stream.tracks.values().flat_map(|track| &track.takers) {
-                assert!(self.participants[taker].subscriptions.contains_key(&stream.info.id));
+            for taker in stream.tracks.values().flat_map(Track::takers) {
+                assert!(self.participants[&taker].subscriptions.contains_key(&stream.info.id));
             }
         }
     }

@@ -9,8 +9,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use roomful_protocol::{
     ClientMessage, DisconnectNotice, DisconnectReason, DominantSpeakerNotice, DoneResponse, ErrorCode,
     ErrorResponse, JoinRequest, JoinResponse, LeaveReason, ParticipantInfo, RequestId, ResumeKey,
-    ResumeRequest, ResumeResponse, ServerMessage, SourcePausedNotice, TokenResponse, UpdateTokenRequest,
-    WIRE_VERSION, limits,
+    ResumeRequest, ResumeResponse, ServerMessage, TokenResponse, UpdateTokenRequest, WIRE_VERSION, limits,
 };
 use roomful_types::{ParticipantId, RoomId};
 
@@ -18,7 +17,7 @@ use crate::{
     admission::{Admission, Grant},
     config::{DuplicateIdentity, SfuConfig},
     line::Line,
-    media::{MediaCommand, MediaNotice, SourceId},
+    media::{MediaCommand, MediaNotice},
     moderation::{ModerationError, ModerationRequest},
     room::{Admitted, Participant, Reply, Room},
 };
@@ -96,6 +95,8 @@ pub enum Output {
 pub enum WaitReason {
     /// Looking for clients that are silent or do not join.
     LivenessSweep,
+    /// Somebody is to be told how networks do.
+    NetworkReport,
 }
 
 #[derive(Debug)]
@@ -161,8 +162,15 @@ impl Sfu {
 
     /// Returns the next thing to do.
     pub fn poll_output(&mut self) -> Output {
-        let wait = Output::Wait { until: self.next_sweep, why: WaitReason::LivenessSweep };
-        self.outbox.outputs.pop_front().unwrap_or(wait)
+        self.outbox.outputs.pop_front().unwrap_or_else(|| {
+            let report = self.rooms.values().filter_map(|(_, room)| room.next_report()).min();
+            match report {
+                Some(until) if until < self.next_sweep => {
+                    Output::Wait { until, why: WaitReason::NetworkReport }
+                }
+                _ => Output::Wait { until: self.next_sweep, why: WaitReason::LivenessSweep },
+            }
+        })
     }
 
     fn on_opened(&mut self, session: SessionId) {
@@ -175,7 +183,7 @@ impl Sfu {
     fn on_signal(&mut self, id: SessionId, message: ClientMessage) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard_at = self.now;
-        let request = request_of(&message);
+        let request = message.request();
         if !session.spend(cost(&message), &self.outbox.config, self.now) {
             return self.outbox.reply(id, request, Err(ErrorCode::RateLimited));
         }
@@ -205,7 +213,7 @@ impl Sfu {
         id: ParticipantId,
         message: ClientMessage,
     ) {
-        let request = request_of(&message);
+        let request = message.request();
         // Answers to offers are large and kept with the offer; pings come to nothing that could be done twice.
         let is_kept = !matches!(message, ClientMessage::OfferRequest(_) | ClientMessage::PingRequest(_));
         if let Some(answer) = self.line(room_id, id).and_then(|line| line.answer(request)).cloned() {
@@ -250,9 +258,8 @@ impl Sfu {
                 }
                 Ok(DoneResponse { request: ping.request }.into())
             }
-            ClientMessage::EnableMetricsRequest(_) | ClientMessage::DisableMetricsRequest(_) => {
-                Err(ErrorCode::BadRequest)
-            }
+            ClientMessage::EnableMetricsRequest(request) => room.enable_metrics(id, &request, self.now),
+            ClientMessage::DisableMetricsRequest(request) => room.disable_metrics(id, &request),
             ClientMessage::OfferRequest(request) => return room.offer(id, request, outbox),
             ClientMessage::PublishRequest(request) => room.publish(id, &request, outbox),
             ClientMessage::UpdateStreamRequest(request) => room.update_stream(id, &request, outbox),
@@ -376,6 +383,7 @@ impl Sfu {
         };
         let earlier = participant.line.session();
         participant.line.attach(id);
+        participant.quality.forget_told();
         participant.admitted = Admitted::new(&grant, self.now);
         let term = participant.admitted.term(self.now);
         let (slots, sources) = room.media_of(resume.participant_id);
@@ -460,13 +468,13 @@ impl Sfu {
 
     fn on_media(&mut self, notice: MediaNotice) {
         let room = match &notice {
-            MediaNotice::Answered { peer, .. } | MediaNotice::Bound { peer, .. } => self.places.get(peer),
-            MediaNotice::Speaking { source, .. } => {
-                let has_stream =
-                    |(_, room): &&(RoomSessionId, Room)| room.streams.contains_key(&source.stream);
-                let found = self.rooms.iter().find(|(_, room)| has_stream(room));
-                found.map(|(id, _)| id)
-            }
+            MediaNotice::Answered { peer, .. }
+            | MediaNotice::Bound { peer, .. }
+            | MediaNotice::Switched { peer, .. }
+            | MediaNotice::Speaking { peer, .. }
+            | MediaNotice::Rates { peer, .. }
+            | MediaNotice::Measured { peer, .. }
+            | MediaNotice::Estimated { peer, .. } => self.places.get(peer),
         };
         if let Some((_, room)) = room.copied().and_then(|room| self.rooms.get_mut(&room)) {
             room.on_media(notice, &mut self.outbox);
@@ -501,6 +509,9 @@ impl Sfu {
     }
 
     fn on_timeout(&mut self) {
+        for (_, room) in self.rooms.values_mut() {
+            room.report(self.now, &mut self.outbox);
+        }
         if self.now < self.next_sweep {
             return;
         }
@@ -617,9 +628,11 @@ impl Sfu {
         })
     }
 
-    /// Checks what must be true of every server.
-    #[cfg(test)]
-    pub(crate) fn check_invariants(&self) {
+    /// Checks what must be true of every server. For tests and simulators: costs a walk over everything.
+    ///
+    /// # Panics
+    /// When the engine is at fault.
+    pub fn check_invariants(&self) {
         for (id, (_, room)) in &self.rooms {
             assert_ne!(room.len(), 0, "an empty room is forgotten");
             room.check_invariants();
@@ -693,43 +706,9 @@ impl Outbox {
         self.outputs.push_back(Output::Media(command));
     }
 
-    /// Tells a publisher when its last taker went, or its first came.
-    pub(crate) fn tell_pause(
-        &mut self,
-        publisher: Option<SessionId>,
-        source: SourceId,
-        was_paused: bool,
-        paused: bool,
-    ) {
-        if was_paused != paused {
-            let notice = SourcePausedNotice { stream_id: source.stream, kind: source.kind, paused };
-            self.send_all(publisher.into_iter().collect(), notice);
-        }
-    }
-
     pub(crate) fn random_bytes(&mut self) -> [u8; 16] {
         let mut bytes = [0; 16];
         self.random.fill_bytes(&mut bytes);
         bytes
-    }
-}
-
-const fn request_of(message: &ClientMessage) -> RequestId {
-    match message {
-        ClientMessage::JoinRequest(message) => message.request,
-        ClientMessage::ResumeRequest(message) => message.request,
-        ClientMessage::UpdateTokenRequest(message) => message.request,
-        ClientMessage::EnableMetricsRequest(message) => message.request,
-        ClientMessage::DisableMetricsRequest(message) => message.request,
-        ClientMessage::LeaveRequest(message) => message.request,
-        ClientMessage::PingRequest(message) => message.request,
-        ClientMessage::OfferRequest(message) => message.request,
-        ClientMessage::PublishRequest(message) => message.request,
-        ClientMessage::UpdateStreamRequest(message) => message.request,
-        ClientMessage::UnpublishRequest(message) => message.request,
-        ClientMessage::SubscribeRequest(message) => message.request,
-        ClientMessage::UpdateSubscriptionRequest(message) => message.request,
-        ClientMessage::UnsubscribeRequest(message) => message.request,
-        ClientMessage::MessageRequest(message) => message.request,
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
 use crate::{
-    event::{LeaveReason, Message},
-    metrics::NetworkMetrics,
+    event::{Fault, LeaveReason, Message},
+    metrics::{NetworkMetrics, Quality},
     state::{Participant, Stream, Subscription, TrackId},
 };
 
@@ -112,6 +112,25 @@ pub enum Action {
     NetworkMetricsMeasured {
         /// What it found.
         metrics: Arc<NetworkMetrics>,
+    },
+    /// The video of a subscription comes in another encoding, or is held back because not everything gets through.
+    LayerChanged {
+        /// Of which stream.
+        stream: StreamId,
+        /// Which encoding comes, if any.
+        layer: Option<Rid>,
+    },
+    /// A stream that this client sends or takes does otherwise than before.
+    StreamQualityChanged {
+        /// Which.
+        stream: StreamId,
+        /// How it does.
+        quality: Quality,
+    },
+    /// Something went wrong that no call waits for.
+    Faulted {
+        /// What.
+        fault: Fault,
     },
     /// One's own stream has another track now.
     TrackReplaced {

@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamKey};
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, Rid, StreamKey};
 
-use crate::{metrics::NetworkMetrics, state::State};
+use crate::{
+    metrics::{NetworkMetrics, Quality},
+    state::State,
+};
 
 /// One thing that happened, with the room as it is after it.
 #[derive(Debug, Clone)]
@@ -149,6 +152,29 @@ pub enum EventKind {
         /// The stream's name.
         key: StreamKey,
     },
+    /// The video of a subscription comes in another encoding.
+    LayerChanged {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+        /// Which encoding.
+        layer: Rid,
+    },
+    /// A stream that this client sends or takes does otherwise than before.
+    StreamQualityChanged {
+        /// The publisher.
+        participant: ParticipantId,
+        /// The stream's name.
+        key: StreamKey,
+        /// How it does; the worse of its tracks.
+        quality: Quality,
+    },
+    /// Something went wrong that no call waits for.
+    Error {
+        /// What.
+        fault: Fault,
+    },
     /// V17: a message arrived. One's own broadcast comes back once.
     MessageReceived {
         /// From whom.
@@ -202,6 +228,9 @@ impl Event {
             EventKind::SubscriptionPaused { .. } => "subscription_paused",
             EventKind::SubscriptionResumed { .. } => "subscription_resumed",
             EventKind::NetworkMetricsReport { .. } => "network_metrics_report",
+            EventKind::LayerChanged { .. } => "layer_changed",
+            EventKind::StreamQualityChanged { .. } => "stream_quality_changed",
+            EventKind::Error { .. } => "error",
             EventKind::Reconnecting => "reconnecting",
             EventKind::Reconnected => "reconnected",
             EventKind::TokenExpiring { .. } => "token_expiring",
@@ -212,6 +241,16 @@ impl Event {
             EventKind::Lagged { .. } => "lagged",
         }
     }
+}
+
+/// What went wrong that no call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The media path to the server is lost. Another one is looked for; if UDP is blocked by now, none will be found.
+    MediaLost,
+    /// The server did not accept this client's session description. What needs more media sections fails; the rest goes on.
+    NegotiationRefused,
 }
 
 /// Why a participant leaves, when there is more to say than that it does.

@@ -21,7 +21,7 @@ mod reducer;
 mod state;
 
 pub use action::Action;
-pub use event::{Event, EventKind, LeaveReason, Message, MessageKind};
+pub use event::{Event, EventKind, Fault, LeaveReason, Message, MessageKind};
 pub use metrics::{Direction, NetworkMetrics, ParticipantMetrics, Quality, StreamMetrics, TrackMetrics};
 pub use reducer::apply;
 pub use state::{Connection, Origin, Participant, State, Status, Stream, Subscription, TrackId};

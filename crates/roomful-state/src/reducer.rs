@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
 use crate::{
     action::Action,
     event::{Event, EventKind, LeaveReason},
+    metrics::Quality,
     state::{Connection, Origin, Participant, State, Status, Stream, Subscription, TrackId},
 };
 
@@ -43,6 +44,13 @@ pub fn apply(state: &mut State, action: Action, events: &mut Vec<Event>) {
         Action::NetworkMetricsMeasured { metrics } => {
             if room.is_connected() {
                 room.tell(EventKind::NetworkMetricsReport { metrics });
+            }
+        }
+        Action::LayerChanged { stream, layer } => room.on_layer_changed(stream, layer),
+        Action::StreamQualityChanged { stream, quality } => room.on_stream_quality_changed(stream, quality),
+        Action::Faulted { fault } => {
+            if room.is_connected() {
+                room.tell(EventKind::Error { fault });
             }
         }
         Action::TrackReplaced { stream, kind, track } => room.on_track_replaced(stream, kind, track),
@@ -274,6 +282,41 @@ impl Reduction<'_> {
             self.state.dominant_speaker = participant;
             self.tell(EventKind::StateChanged);
             self.tell(EventKind::DominantSpeakerChanged { participant });
+        }
+    }
+
+    fn on_layer_changed(&mut self, id: StreamId, layer: Option<Rid>) {
+        let Some(stream) = self.state.streams.get(&id) else { return };
+        let (participant, key) = (stream.participant_id, stream.key.clone());
+        let Some(subscription) = self.state.subscriptions.get_mut(&(participant, key.clone())) else {
+            return;
+        };
+        let before = (subscription.layer, subscription.is_paused);
+        // What was held back for want of room comes again; what the application paused is not told of.
+        let is_paused = layer.is_none();
+        if before == (layer, is_paused) {
+            return;
+        }
+        let subscription = Arc::make_mut(subscription);
+        (subscription.layer, subscription.is_paused) = (layer, is_paused);
+        self.tell(EventKind::StateChanged);
+        if before.1 != is_paused {
+            let (participant, key) = (participant, key.clone());
+            self.tell(match is_paused {
+                true => EventKind::SubscriptionPaused { participant, key },
+                false => EventKind::SubscriptionResumed { participant, key },
+            });
+        }
+        if let (Some(_), Some(layer)) = (before.0.filter(|before| Some(*before) != layer), layer) {
+            self.tell(EventKind::LayerChanged { participant, key, layer });
+        }
+    }
+
+    fn on_stream_quality_changed(&mut self, id: StreamId, quality: Quality) {
+        let Some(stream) = self.state.streams.get(&id) else { return };
+        let (participant, key) = (stream.participant_id, stream.key.clone());
+        if self.is_connected() {
+            self.tell(EventKind::StreamQualityChanged { participant, key, quality });
         }
     }
 

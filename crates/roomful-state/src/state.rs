@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use imbl::{OrdMap, OrdSet};
-use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
 /// One immutable snapshot of a room.
 ///
@@ -316,8 +316,14 @@ pub struct Subscription {
     pub audio: bool,
     /// Whether video is wanted.
     pub video: bool,
-    /// Whether it brings nothing for now.
+    /// Whether it brings nothing for now: by request, or because not everything gets through.
     pub is_paused: bool,
+    /// The best encoding of the video that is of use; the best there is when none.
+    pub preferred_layer: Option<Rid>,
+    /// Who gets less first when not everything gets through: the lower one.
+    pub priority: u8,
+    /// The encoding in which the video comes, once it does.
+    pub layer: Option<Rid>,
 }
 
 /// A track within one client: one's own, or one that a subscription brings. Never used twice by one room object.

@@ -43,7 +43,16 @@ fn key_of(key: u8) -> StreamKey {
 
 fn subscription_to(person: u8, key: u8) -> Subscription {
     let participant_id = ParticipantId::from_random([person; 16]);
-    Subscription { participant_id, key: key_of(key), audio: true, video: true, is_paused: false }
+    Subscription {
+        participant_id,
+        key: key_of(key),
+        audio: true,
+        video: true,
+        is_paused: false,
+        preferred_layer: None,
+        priority: 0,
+        layer: None,
+    }
 }
 
 fn joined(others: &[u8]) -> Action {

@@ -119,6 +119,71 @@ impl FromStr for Codec {
 #[error("unknown codec; known are Opus, VP8 and H264")]
 pub struct UnknownCodec;
 
+/// One encoding of a video track, by its restriction id (RFC 8851). A track without simulcast has one, the highest.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, Encode, Decode,
+)]
+#[cbor(index_only)]
+pub enum Rid {
+    /// A quarter of the width and height.
+    #[serde(rename = "l")]
+    #[n(0)]
+    Low,
+    /// Half of the width and height.
+    #[serde(rename = "m")]
+    #[n(1)]
+    Medium,
+    /// Full size.
+    #[default]
+    #[serde(rename = "h")]
+    #[n(2)]
+    High,
+}
+
+impl Rid {
+    /// All three, the best first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Medium, Self::Low];
+
+    /// Returns the id as it stands in session descriptions and RTP.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "h",
+            Self::Medium => "m",
+            Self::Low => "l",
+        }
+    }
+
+    /// Returns by what width and height are divided.
+    #[must_use]
+    pub const fn scale_down_by(self) -> u32 {
+        match self {
+            Self::High => 1,
+            Self::Medium => 2,
+            Self::Low => 4,
+        }
+    }
+}
+
+impl fmt::Display for Rid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Rid {
+    type Err = UnknownRid;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRid> {
+        Self::ALL.into_iter().find(|rid| rid.as_str() == text).ok_or(UnknownRid)
+    }
+}
+
+/// The text is not the id of an encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown encoding; known are h, m and l")]
+pub struct UnknownRid;
+
 /// Loudness of one packet in −dBov: 0 is the loudest, 127 silence (RFC 6464 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AudioLevel(u8);

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
+    task::{Context, Poll},
 };
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
@@ -75,6 +76,11 @@ impl Socket {
     /// Those of the runtime, when it shuts down.
     pub async fn readable(&self) -> io::Result<()> {
         self.io.readable().await
+    }
+
+    /// The same for those who wait for several sockets by hand. Wakes only the task that asked last.
+    pub fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_recv_ready(context)
     }
 
     /// Waits until something can be sent. May be dropped at any time.

@@ -2,16 +2,16 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    future::poll_fn,
     sync::{Arc, Weak},
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use roomful_client::{Client, Command, CommandError, CommandId, Input, MediaTransport, Output, Reply};
-use roomful_media::{Datagram, PeerStats};
-use roomful_state::Status;
-use roomful_udp::{Arrival, Batch, Socket, local_addresses};
+use roomful_media::PeerStats;
+use roomful_state::{Status, TrackId};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep_until,
@@ -20,8 +20,9 @@ use tokio::{
 use crate::{
     clock,
     events::Hub,
+    network::{MediaSocket, Network, SignalEvent, SignalLink},
     options::RoomOptions,
-    signal::{Signal, SignalEvent},
+    stats::WebRtcStats,
     track::{LocalTrack, RemoteTracks, Wake},
     transport::Transport,
 };
@@ -31,6 +32,8 @@ use crate::{
 pub(crate) enum Request {
     Command(Box<Ordered>),
     Withdraw(CommandId),
+    /// How the audio and the video track of a stream do.
+    Stats(Option<TrackId>, Option<TrackId>, oneshot::Sender<WebRtcStats>),
 }
 
 /// A command, and what to do with its result.
@@ -72,9 +75,9 @@ pub(crate) struct Driver {
     /// Taken out when the driver ends as it should.
     client: Option<Client>,
     transport: Transport,
-    /// For IPv4 and IPv6, each with what is on its way out of it.
-    sockets: [Option<(Socket, Batch)>; 2],
-    signal: Option<Signal>,
+    network: Arc<dyn Network>,
+    sockets: Vec<Box<dyn MediaSocket>>,
+    signal: Option<SignalLink>,
     options: Arc<RoomOptions>,
     hub: Arc<Hub>,
     seat: Weak<Mutex<Seat>>,
@@ -95,20 +98,21 @@ impl Driver {
     /// Makes the driver of one stay. Call it within a tokio runtime.
     pub(crate) fn new(
         client: Client,
+        network: Arc<dyn Network>,
         options: Arc<RoomOptions>,
         hub: Arc<Hub>,
         seat: Weak<Mutex<Seat>>,
         requests: mpsc::UnboundedReceiver<Request>,
     ) -> Self {
         let wake = Arc::new(Wake::new());
-        let sockets = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)]
-            .map(|any| Some((Socket::bind(SocketAddr::new(any, 0)).ok()?, Batch::new())));
-        let addresses = sockets.iter().flatten().flat_map(|(socket, _)| own_addresses(socket)).collect();
+        let sockets = network.open_media();
+        let addresses = sockets.iter().flat_map(|socket| socket.local_addresses()).collect();
         let mut config = roomful_media::ClientConfig::default();
         config.initial_bitrate = options.initial_bitrate;
         Self {
             client: Some(client),
             transport: Transport::new(config, addresses, wake.clone()),
+            network,
             sockets,
             signal: None,
             options,
@@ -134,7 +138,7 @@ impl Driver {
                     None => return,
                 }
             }
-            let [v4, v6] = &self.sockets;
+            let sockets = &mut self.sockets;
             tokio::select! {
                 request = self.requests.recv(), if has_handles => match request {
                     Some(request) => self.on_request(request),
@@ -145,8 +149,7 @@ impl Driver {
                     }
                 },
                 event = next_event(&mut self.signal) => self.on_signal(event),
-                () = readable(v4.as_ref()) => self.receive(0),
-                () = readable(v6.as_ref()) => self.receive(1),
+                index = poll_fn(|context| poll_readable(sockets, context)) => self.receive(index),
                 () = self.wake.notified() => {}
                 () = sleep_until(until.into()) => self.input(Input::Timeout),
             }
@@ -182,16 +185,14 @@ impl Driver {
         let until = loop {
             match self.transport.poll() {
                 Ok(transmit) => {
-                    let [v4, v6] = &mut self.sockets;
-                    let socket = if transmit.destination.is_ipv4() { v4 } else { v6 };
-                    if let Some((socket, batch)) = socket {
-                        batch.push(socket, transmit.source.ip(), transmit.destination, &transmit.bytes);
-                    }
+                    let (source, destination) = (transmit.source.ip(), transmit.destination);
+                    // What none can reach is lost, as it would be on the way.
+                    self.sockets.iter_mut().any(|socket| socket.send(source, destination, &transmit.bytes));
                 }
                 Err(until) => break until,
             }
         };
-        self.sockets.iter_mut().flatten().for_each(|(socket, batch)| batch.flush(socket));
+        self.sockets.iter_mut().for_each(|socket| socket.flush());
         if let Some(seat) = self.seat.upgrade() {
             seat.lock().stats = self.transport.stats();
         }
@@ -210,7 +211,7 @@ impl Driver {
                 Output::Wait { until, .. } => return until,
                 Output::OpenSignal => {
                     self.look_for_addresses();
-                    self.signal = Some(Signal::open(&self.options));
+                    self.signal = Some(self.network.open_signal(&self.options));
                 }
                 Output::Send(message) => {
                     if let Some(signal) = &self.signal {
@@ -227,8 +228,8 @@ impl Driver {
 
     /// Notes the addresses that this machine has by now. A network that changed has other ones.
     fn look_for_addresses(&mut self) {
-        for (socket, _) in self.sockets.iter().flatten() {
-            for address in own_addresses(socket) {
+        for socket in &self.sockets {
+            for address in socket.local_addresses() {
                 self.transport.add_address(address);
             }
         }
@@ -239,6 +240,10 @@ impl Driver {
             Request::Withdraw(id) => {
                 self.waiting.remove(&id);
                 self.input(Input::Withdraw(id));
+            }
+            Request::Stats(audio, video, reply) => {
+                // Who does not wait any more does not need to know.
+                let _ = reply.send(self.transport.stream_stats(audio, video));
             }
             Request::Command(ordered) => {
                 let Ordered { id, command, tracks, reply, undo } = *ordered;
@@ -291,16 +296,10 @@ impl Driver {
     fn receive(&mut self, index: usize) {
         let now = clock::now();
         let Self { sockets, transport, .. } = self;
-        let Some((socket, _)) = &mut sockets[index] else { return };
+        let socket = &mut sockets[index];
         for _ in 0..RECEIVES_PER_TURN {
-            let each = |arrival: Arrival<'_>| {
-                let Arrival { source, destination, bytes } = arrival;
-                transport.handle_datagram(Datagram { source, destination, bytes }, now);
-            };
-            match socket.receive(each) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "receiving"),
+            if !socket.receive(&mut |datagram| transport.handle_datagram(datagram, now)) {
+                return;
             }
         }
     }
@@ -348,24 +347,15 @@ impl Drop for Driver {
     }
 }
 
-/// Returns the addresses at which a socket may be reached.
-fn own_addresses(socket: &Socket) -> Vec<SocketAddr> {
-    let local = socket.local_addr();
-    let own = local_addresses(local.ip()).unwrap_or_default();
-    own.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect()
-}
-
-async fn next_event(signal: &mut Option<Signal>) -> SignalEvent {
+async fn next_event(signal: &mut Option<SignalLink>) -> SignalEvent {
     match signal {
         Some(signal) => signal.recv().await,
         None => std::future::pending().await,
     }
 }
 
-async fn readable(socket: Option<&(Socket, Batch)>) {
-    match socket {
-        // Errors of a UDP socket are about single datagrams; receiving finds out.
-        Some((socket, _)) => drop(socket.readable().await),
-        None => std::future::pending().await,
-    }
+/// Returns the index of a socket that can be received from.
+fn poll_readable(sockets: &mut [Box<dyn MediaSocket>], context: &mut Context<'_>) -> Poll<usize> {
+    let is_readable = |socket: &mut Box<dyn MediaSocket>| socket.poll_readable(context).is_ready();
+    sockets.iter_mut().position(is_readable).map_or(Poll::Pending, Poll::Ready)
 }

@@ -32,9 +32,11 @@ mod driver;
 mod error;
 mod events;
 pub mod file;
+pub mod network;
 mod options;
 mod room;
 mod signal;
+mod stats;
 mod track;
 mod transport;
 
@@ -44,17 +46,21 @@ pub use options::{NetworkMetricsOptions, RoomOptions, SubscriptionConfig};
 pub use room::Room;
 pub use roomful_media::PeerStats;
 pub use roomful_state::{
-    Connection, Direction, Event, EventKind, LeaveReason, Message, MessageKind, NetworkMetrics, Origin,
-    Participant, ParticipantMetrics, Quality, State, Status, Stream, StreamMetrics, Subscription, TrackId,
-    TrackMetrics,
+    Connection, Direction, Event, EventKind, Fault, LeaveReason, Message, MessageKind, NetworkMetrics,
+    Origin, Participant, ParticipantMetrics, Quality, State, Status, Stream, StreamMetrics, Subscription,
+    TrackId, TrackMetrics,
 };
 pub use roomful_types::{
-    AudioLevel, Bitrate, Codec, DisconnectReason, Fingerprint, InvalidId, MediaKind, ParticipantId, RoomId,
-    StreamId, StreamKey,
+    AudioLevel, Bitrate, Codec, DisconnectReason, Fingerprint, InvalidId, MediaKind, ParticipantId, Rid,
+    RoomId, StreamId, StreamKey,
+};
+pub use stats::{
+    InboundAudioStats, InboundVideoStats, OutboundAudioStats, OutboundVideoStats, Receivers, Senders,
+    WebRtcStats,
 };
 pub use track::{
     Frame, LocalTrack, RemoteFrame, RemoteTrack, RemoteTracks, TrackReport, TrackRequest, TrackUpdate,
-    TrackWriter, Tracks, TracksUpdate,
+    TrackWriter, Tracks, TracksUpdate, VideoTrackOptions,
 };
 
 /// The README's example, compiled with the doc tests.

@@ -2,7 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use roomful_types::{Bitrate, Fingerprint, RoomId};
+use roomful_client::AddSubscription;
+use roomful_types::{Bitrate, Fingerprint, ParticipantId, Rid, RoomId, StreamKey};
 
 /// Everything that a [`Room`](crate::Room) needs to know.
 #[derive(Clone)]
@@ -78,11 +79,23 @@ pub struct SubscriptionConfig {
     /// Whether to take nothing for now: the subscription keeps its place and its tracks, and goes on without renegotiation.
     /// Default no.
     pub paused: bool,
+    /// The best encoding of the video that is of use; none, the default, for the best that gets through. It matters for video
+    /// that is published with simulcast.
+    pub preferred_layer: Option<Rid>,
+    /// Who gets less first when not everything gets through: the lower one. Default 0.
+    pub priority: u8,
+}
+
+impl SubscriptionConfig {
+    pub(crate) fn wish(self, participant: ParticipantId, key: &StreamKey) -> AddSubscription {
+        let Self { audio, video, paused, preferred_layer, priority } = self;
+        AddSubscription { participant, key: key.clone(), audio, video, paused, preferred_layer, priority }
+    }
 }
 
 impl Default for SubscriptionConfig {
     fn default() -> Self {
-        Self { audio: true, video: true, paused: false }
+        Self { audio: true, video: true, paused: false, preferred_layer: None, priority: 0 }
     }
 }
 

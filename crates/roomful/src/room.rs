@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use roomful_client::{
-    AddStream, AddSubscription, Client, ClientConfig, Command, CommandError, CommandId, Connect,
-    EnableMetrics, NewTrack, SendMessage, UpdateStream,
+    AddStream, Client, ClientConfig, Command, CommandError, CommandId, Connect, EnableMetrics, NewTrack,
+    SendMessage, UpdateStream,
 };
 use roomful_media::PeerStats;
-use roomful_state::{Event, Message, Participant, State, Stream};
+use roomful_state::{Event, Message, Participant, State, Status, Stream};
 use roomful_types::{ParticipantId, RoomId, StreamKey};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +17,9 @@ use crate::{
     driver::{Driver, Ordered, Outcome, Request, Seat},
     error::Error,
     events::{EventName, Events, Hub, Unsubscribe},
+    network::{Network, SystemNetwork},
     options::{NetworkMetricsOptions, RoomOptions, SubscriptionConfig},
+    stats::WebRtcStats,
     track::{LocalTrack, RemoteTracks, TrackUpdate, Tracks, TracksUpdate},
 };
 
@@ -30,6 +32,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Room {
     options: Arc<RoomOptions>,
+    network: Arc<dyn Network>,
     hub: Arc<Hub>,
     seat: Arc<Mutex<Seat>>,
     /// The newest one that the server accepted, or the first.
@@ -40,17 +43,25 @@ impl Room {
     /// Makes a room that is not connected. Does no I/O.
     #[must_use]
     pub fn new(options: RoomOptions) -> Self {
+        Self::with_network(options, Arc::new(SystemNetwork), rand::random())
+    }
+
+    /// Makes a room that reaches its server through a network of the caller's; for simulators. The seed decides the pauses between
+    /// attempts to connect again. Time is tokio's: a paused clock pauses the room.
+    #[must_use]
+    pub fn with_network(options: RoomOptions, network: Arc<dyn Network>, seed: u64) -> Self {
         let mut config = ClientConfig::default();
         config.connect_timeout = options.connect_timeout;
         config.request_timeout = options.request_timeout;
         config.keepalive = options.keepalive;
         config.initial_slots = options.initial_slots;
         config.reconnect_timeout = options.reconnect_timeout;
-        let client = Client::new(config, options.room_id, rand::random(), clock::now());
+        let client = Client::new(config, options.room_id, seed, clock::now());
         let seat =
             Seat { requests: None, resting: Some(client), last_command: 0, stats: PeerStats::default() };
         let token = Arc::new(Mutex::new(options.client_token.clone()));
-        Self { options: Arc::new(options), hub: Hub::new(), seat: Arc::new(Mutex::new(seat)), token }
+        let (options, seat) = (Arc::new(options), Arc::new(Mutex::new(seat)));
+        Self { options, network, hub: Hub::new(), seat, token }
     }
 
     /// Returns the room's id.
@@ -174,8 +185,7 @@ impl Room {
         key: &StreamKey,
         config: SubscriptionConfig,
     ) -> Result<RemoteTracks, Error> {
-        let SubscriptionConfig { audio, video, paused } = config;
-        let wish = AddSubscription { participant, key: key.clone(), audio, video, paused };
+        let wish = config.wish(participant, key);
         let undo = Command::RemoveSubscription(participant, key.clone());
         let outcome = self.order(Command::AddSubscription(wish), Vec::new(), Some(undo)).await?;
         Ok(outcome.tracks)
@@ -192,8 +202,7 @@ impl Room {
         key: &StreamKey,
         config: SubscriptionConfig,
     ) -> Result<RemoteTracks, Error> {
-        let SubscriptionConfig { audio, video, paused } = config;
-        let wish = AddSubscription { participant, key: key.clone(), audio, video, paused };
+        let wish = config.wish(participant, key);
         Ok(self.order(Command::UpdateSubscription(wish), Vec::new(), None).await?.tracks)
     }
 
@@ -219,6 +228,29 @@ impl Room {
     #[must_use]
     pub fn participant_stream(&self, participant: ParticipantId, key: &StreamKey) -> Option<Arc<Stream>> {
         self.state().participant_stream(participant, key).cloned()
+    }
+
+    /// Returns what a stream has sent or received so far: one's own fills `senders`, a subscribed one `receivers`; one that is
+    /// not subscribed to fills nothing.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the participant or the stream is unknown, and `WrongState` when not connected.
+    pub async fn webrtc_stats_for_stream(
+        &self,
+        participant: ParticipantId,
+        key: &StreamKey,
+    ) -> Result<WebRtcStats, Error> {
+        let state = self.state();
+        if state.status() != Status::Connected {
+            return Err(CommandError::NotConnected.into());
+        }
+        state.participant(participant).ok_or(CommandError::UnknownParticipant)?;
+        let stream = state.participant_stream(participant, key).ok_or(CommandError::UnknownStream)?;
+        let (reply, stats) = oneshot::channel();
+        let requests = self.seat.lock().requests.clone().ok_or(CommandError::NotConnected)?;
+        let asked = requests.send(Request::Stats(stream.audio_track, stream.video_track, reply));
+        asked.map_err(|_| CommandError::NotConnected)?;
+        Ok(stats.await.map_err(|_| CommandError::NotConnected)?)
     }
 
     /// Sends a message to some participants, or to everybody, oneself included, when `recipients` is none. Resolves when the
@@ -288,8 +320,8 @@ impl Room {
         let Some(client) = seat.resting.take() else { return };
         let (sender, requests) = mpsc::unbounded_channel();
         seat.requests = Some(sender);
-        let driver =
-            Driver::new(client, self.options.clone(), self.hub.clone(), Arc::downgrade(&self.seat), requests);
+        let (network, options, hub) = (self.network.clone(), self.options.clone(), self.hub.clone());
+        let driver = Driver::new(client, network, options, hub, Arc::downgrade(&self.seat), requests);
         runtime.spawn(driver.run());
     }
 
@@ -356,5 +388,5 @@ impl Drop for Waiting<'_> {
 }
 
 fn new_track(track: &LocalTrack) -> NewTrack {
-    NewTrack { track: track.id(), codec: track.codec() }
+    NewTrack { track: track.id(), codec: track.codec(), simulcast: track.is_simulcast() }
 }

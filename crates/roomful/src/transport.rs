@@ -13,9 +13,12 @@ use roomful_media::{
 };
 use roomful_protocol::{OfferId, SlotMids};
 use roomful_state::TrackId;
-use roomful_types::{MediaKind, Mid};
+use roomful_types::{MediaKind, Mid, Rid};
 
-use crate::track::{Attachment, Feed, LocalTrack, Pushed, RemoteTrack, Wake};
+use crate::{
+    stats::{InboundVideoStats, OutboundVideoStats, WebRtcStats},
+    track::{Attachment, Feed, LocalTrack, Pushed, RemoteTrack, Wake},
+};
 
 /// One peer connection after another, and the tracks on it.
 #[derive(Debug)]
@@ -98,17 +101,19 @@ impl Transport {
         let Some(peer) = &mut self.peer else { return false };
         let mut budget = FRAMES_PER_TURN;
         for (mid, attachment) in self.senders.values() {
-            while budget > 0 && peer.is_ready(*mid) {
-                let Some(frame) = attachment.next_frame() else { break };
-                budget -= 1;
-                let sent = SentFrame {
-                    data: frame.data,
-                    media_time: frame.media_time,
-                    is_keyframe: frame.is_keyframe,
-                    audio_level: frame.audio_level,
-                };
-                if let Err(error) = peer.send(*mid, &sent, now) {
-                    tracing::warn!(%error, "frame dropped");
+            for rid in attachment.rids() {
+                while budget > 0 && peer.is_ready(*mid, rid) {
+                    let Some(frame) = attachment.next_frame(rid) else { break };
+                    budget -= 1;
+                    let sent = SentFrame {
+                        data: frame.data,
+                        media_time: frame.media_time,
+                        is_keyframe: frame.is_keyframe,
+                        audio_level: frame.audio_level,
+                    };
+                    if let Err(error) = peer.send(*mid, rid, &sent, now) {
+                        tracing::warn!(%error, "frame dropped");
+                    }
                 }
             }
         }
@@ -134,13 +139,40 @@ impl Transport {
                         peer.request_keyframe(mid);
                     }
                 }
-                ClientOutput::KeyframeRequest(mid) => self.attached(mid, Attachment::request_keyframe),
-                ClientOutput::TargetBitrate(mid, target) => {
-                    self.attached(mid, |attachment| attachment.set_target(target));
+                ClientOutput::KeyframeRequest(mid, rid) => {
+                    self.attached(mid, |attachment| attachment.request_keyframe(rid));
+                }
+                ClientOutput::TargetBitrate(mid, rid, target) => {
+                    self.attached(mid, |attachment| attachment.set_target(rid, target));
                 }
                 ClientOutput::Stats(stats) => self.stats = stats,
             }
         }
+    }
+
+    /// Returns what the tracks of a stream have sent and received so far.
+    pub(crate) fn stream_stats(&self, audio: Option<TrackId>, video: Option<TrackId>) -> WebRtcStats {
+        let mut stats = WebRtcStats::default();
+        let Some(peer) = &self.peer else { return stats };
+        let sender = |track: Option<TrackId>| self.senders.get(&track?);
+        let receiver = |track: Option<TrackId>| self.receivers.get(&track?);
+        if let Some((mid, _)) = sender(audio) {
+            stats.senders.audio = peer.sender_stats(*mid).get(&Rid::High).map(Into::into);
+        }
+        if let Some((mid, attachment)) = sender(video) {
+            let encodings = peer.sender_stats(*mid).into_iter();
+            let outbound =
+                encodings.map(|(rid, stats)| (rid, OutboundVideoStats::new(attachment.codec(), &stats)));
+            stats.senders.video = outbound.collect();
+        }
+        if let Some((mid, _)) = receiver(audio) {
+            stats.receivers.audio = Some((&peer.receiver_stats(*mid)).into());
+        }
+        if let Some((mid, feed)) = receiver(video) {
+            let dropped = feed.report().frames_dropped;
+            stats.receivers.video = Some(InboundVideoStats::new(&peer.receiver_stats(*mid), dropped));
+        }
+        stats
     }
 
     fn attached(&self, mid: Mid, tell: impl FnOnce(&Attachment)) {
@@ -212,11 +244,11 @@ impl MediaTransport for Transport {
                 };
                 self.notices.push_back(notice);
             }
-            MediaCommand::OpenSender { track, mid, codec, stream } => {
+            MediaCommand::OpenSender { track, mid, codec, stream, simulcast } => {
                 // Whatever was sent on this section before is sent no more.
                 self.senders.retain(|_, (section, _)| *section != mid);
                 let (Some(peer), Some(local)) = (&mut self.peer, self.tracks.get(&track)) else { return };
-                match peer.open_sender(mid, codec, &stream) {
+                match peer.open_sender(mid, codec, &stream, simulcast) {
                     Ok(first_timestamp) => {
                         self.senders.insert(track, (mid, Attachment::new(local.clone(), self.wake.clone())));
                         self.notices.push_back(MediaNotice::SenderOpened { track, first_timestamp });
@@ -230,10 +262,12 @@ impl MediaTransport for Transport {
             MediaCommand::SetActive { track, active } => {
                 self.with_sender(track, |peer, mid, _| peer.set_active(mid, active));
             }
-            MediaCommand::SetPaused { track, paused } => self.with_sender(track, |peer, mid, attachment| {
-                attachment.set_paused(paused);
-                peer.set_paused(mid, paused);
-            }),
+            MediaCommand::SetPaused { track, rid, paused } => {
+                self.with_sender(track, |peer, mid, attachment| {
+                    attachment.set_paused(rid, paused);
+                    peer.set_paused(mid, rid, paused);
+                });
+            }
             MediaCommand::CloseSender { track } => {
                 self.with_sender(track, |peer, mid, _| peer.close_sender(mid));
                 self.senders.remove(&track);

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("roomful-media", &["roomful-types", "roomful-rtp"]),
     ("roomful-client", &["roomful-types", "roomful-state", "roomful-protocol", "roomful-scheduler"]),
     ("roomful-sfu", &["roomful-types", "roomful-rtp", "roomful-protocol", "roomful-scheduler"]),
+    ("roomful-shard", &["roomful-types", "roomful-media", "roomful-sfu"]),
     ("roomful-udp", &[]),
     (
         "roomful",
@@ -32,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "roomful-server",
-        &["roomful-types", "roomful-protocol", "roomful-media", "roomful-sfu", "roomful-udp", "roomful-web"],
+        &["roomful-types", "roomful-protocol", "roomful-sfu", "roomful-shard", "roomful-udp", "roomful-web"],
     ),
     ("roomful-web", &["roomful-types", "roomful-state", "roomful-protocol", "roomful-client"]),
     ("roomful-cli", &["roomful-types", "roomful", "roomful-server"]),
@@ -47,6 +48,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "roomful-media",
             "roomful-client",
             "roomful-sfu",
+            "roomful-shard",
+            "roomful",
         ],
     ),
     (
@@ -71,7 +74,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The crates below the shells: they own no socket, clock, thread or runtime.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "roomful-types",
     "roomful-rtp",
     "roomful-state",
@@ -80,6 +83,7 @@ const PURE: [&str; 8] = [
     "roomful-media",
     "roomful-client",
     "roomful-sfu",
+    "roomful-shard",
 ];
 
 /// What the crates below the shells may not reach, over any number of steps.

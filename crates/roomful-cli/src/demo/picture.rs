@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use roomful::{Bitrate, MediaKind};
-use roomful_server::ServerStats;
+use roomful_server::ShardStats;
 use tokio::time::Instant;
 
 use super::{bot::KEY, stage::Stage};
@@ -46,7 +46,7 @@ impl Picture {
     pub(super) fn take(
         &mut self,
         stage: &Stage,
-        stats: ServerStats,
+        stats: ShardStats,
         time: Duration,
         invitation: &str,
     ) -> View {

@@ -18,7 +18,7 @@ use roomful_protocol::{
     StreamPublishedNotice, StreamUnpublishedNotice, StreamUpdatedNotice, TokenTerm, TrackInfo, WIRE_VERSION,
 };
 use roomful_state::{Event, EventKind, TrackId};
-use roomful_types::{Codec, MediaKind, Mid, ParticipantId, RoomId, StreamId, StreamKey};
+use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Rid, RoomId, StreamId, StreamKey};
 
 use crate::{
     AddStream, AddSubscription, Client, ClientConfig, Command, CommandError, CommandId, Connect, Input,
@@ -258,13 +258,16 @@ fn command_text(command: &MediaCommand) -> String {
             format!("offer {}: {audio_senders}+{video_senders}, {slots} slots{restart}", offer.0)
         }
         MediaCommand::AcceptAnswer { offer, .. } => format!("answer {}", offer.0),
-        MediaCommand::OpenSender { track, mid, codec, stream } => {
+        MediaCommand::OpenSender { track, mid, codec, stream, .. } => {
             format!("send {} as {codec} of {stream} on {mid}", track_text(*track))
         }
         MediaCommand::SetActive { track, active: true } => format!("activate {}", track_text(*track)),
         MediaCommand::SetActive { track, active: false } => format!("silence {}", track_text(*track)),
-        MediaCommand::SetPaused { track, paused: true } => format!("pause {}", track_text(*track)),
-        MediaCommand::SetPaused { track, paused: false } => format!("resume {}", track_text(*track)),
+        MediaCommand::SetPaused { track, rid, paused } => {
+            let verb = if *paused { "pause" } else { "resume" };
+            let rid = if *rid == Rid::High { String::new() } else { format!(" {rid}") };
+            format!("{verb} {}{rid}", track_text(*track))
+        }
         MediaCommand::CloseSender { track } => format!("close sender {}", track_text(*track)),
         MediaCommand::OpenReceiver { track, mid } => format!("receive {} on {mid}", track_text(*track)),
         MediaCommand::BindReceiver { track, codec, first_sequence, first_timestamp } => {
@@ -388,11 +391,11 @@ fn connect() -> Command {
 }
 
 fn opus(track: u64) -> NewTrack {
-    NewTrack { track: TrackId(track), codec: Codec::Opus }
+    NewTrack { track: TrackId(track), codec: Codec::Opus, simulcast: false }
 }
 
 fn vp8(track: u64) -> NewTrack {
-    NewTrack { track: TrackId(track), codec: Codec::Vp8 }
+    NewTrack { track: TrackId(track), codec: Codec::Vp8, simulcast: false }
 }
 
 fn add(name: &str, audio: Option<NewTrack>, video: Option<NewTrack>) -> Command {
@@ -404,7 +407,15 @@ fn update(name: &str, audio: TrackUpdate, video: TrackUpdate) -> Command {
 }
 
 fn wish(publisher: u8, name: &str, audio: bool, video: bool) -> AddSubscription {
-    AddSubscription { participant: person(publisher), key: key(name), audio, video, paused: false }
+    AddSubscription {
+        participant: person(publisher),
+        key: key(name),
+        audio,
+        video,
+        paused: false,
+        preferred_layer: None,
+        priority: 0,
+    }
 }
 
 fn take(publisher: u8, name: &str) -> Command {
@@ -417,9 +428,17 @@ fn release(publisher: u8, name: &str) -> Command {
 
 fn bound(slot: u16, kind: MediaKind, stream: &StreamInfo) -> SlotBoundNotice {
     let codec = if kind == MediaKind::Audio { Codec::Opus } else { Codec::Vp8 };
-    SlotBoundNotice { slot, kind, stream_id: stream.id, codec, first_sequence: 7, first_timestamp: 900 }
+    SlotBoundNotice {
+        slot,
+        kind,
+        stream_id: stream.id,
+        codec,
+        first_sequence: 7,
+        first_timestamp: 900,
+        rid: Rid::High,
+    }
 }
 
 fn paused(stream: &StreamInfo, kind: MediaKind, paused: bool) -> SourcePausedNotice {
-    SourcePausedNotice { stream_id: stream.id, kind, paused }
+    SourcePausedNotice { stream_id: stream.id, kind, paused, rid: Rid::High }
 }

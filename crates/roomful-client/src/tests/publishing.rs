@@ -342,7 +342,7 @@ fn without_media_nothing_is_published() {
 fn a_first_offer_that_came_to_nothing_is_made_again_when_needed() {
     let mut world = World::joined();
     world.media(offered(1, 1, 1, 2));
-    check(world.refuse(ErrorCode::RateLimited), "");
+    check(world.refuse(ErrorCode::RateLimited), "error");
     check(world.command(add("mine", Some(opus(1)), None)), "media: offer 2: 1+1, 2 slots");
     world.media(offered(2, 1, 1, 2));
     check(world.refuse(ErrorCode::RateLimited), "2: Refused(RateLimited)");

@@ -195,7 +195,8 @@ fn a_good_bye_is_no_loss() {
 #[test]
 fn a_lost_media_path_is_looked_for_until_it_is_found() {
     let mut world = world();
-    check(world.media(MediaNotice::Disconnected), "media: offer 2: 1+1, 2 slots, another path");
+    let lines = world.media(MediaNotice::Disconnected);
+    check(lines, "error\nmedia: offer 2: 1+1, 2 slots, another path");
     world.media(offered(2, 1, 1, 2));
     world.answer_offer(2);
     world.media(MediaNotice::Negotiated { offer: OfferId(2) });

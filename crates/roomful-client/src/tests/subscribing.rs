@@ -183,17 +183,27 @@ fn a_subscription_given_back_can_be_taken_again() {
     let mut world = taking();
     check(world.command(release(2, "cam")), "send unsubscribe 2 cam");
     check(world.command(release(2, "cam")), "4: NotSubscribed");
-    check(world.command(take(2, "cam")), "5: AlreadySubscribed");
+    // It waits for the one before it to be over.
+    check(world.command(take(2, "cam")), "");
     check(
         world.grant(),
         "media: close receiver r0
          media: close receiver r1
          subscription_ended
-         3: done",
+         3: done
+         media: receive r2 on a0
+         media: receive r3 on v0
+         send subscribe 2 cam on 0: audio+video",
     );
-    assert_eq!(free(&world), 2);
-    let lines = world.command(take(2, "cam"));
-    assert_eq!(lines.last().unwrap(), "send subscribe 2 cam on 0: audio+video");
+    check(world.grant(), "subscription_started\n5: subscribed r2 r3");
+}
+
+#[test]
+fn what_waits_for_a_release_that_is_refused_is_told() {
+    let mut world = taking();
+    world.command(release(2, "cam"));
+    check(world.command(take(2, "cam")), "");
+    check(world.refuse(ErrorCode::RateLimited), "3: Refused(RateLimited)\n4: AlreadySubscribed");
 }
 
 #[test]

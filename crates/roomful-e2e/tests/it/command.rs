@@ -166,8 +166,8 @@ async fn a_recording_that_is_killed_can_be_played_up_to_its_last_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_that_is_killed_leaves_at_once() {
-    let world = World::start().await;
+async fn a_publisher_that_is_killed_leaves_at_once_where_nobody_may_resume() {
+    let world = World::start_with(|config| config.sfu.resume_window = Duration::ZERO).await;
     let watcher = world.join("watcher").await;
     let mut events = watcher.events();
     let publishing = [fixture_path("camera-90.ivf"), fixture_path("voice-a.ogg")];

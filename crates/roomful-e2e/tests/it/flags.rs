@@ -12,8 +12,8 @@ use crate::harness::{
     within,
 };
 
-const fn config(audio: bool, video: bool) -> SubscriptionConfig {
-    SubscriptionConfig { audio, video, paused: false }
+fn config(audio: bool, video: bool) -> SubscriptionConfig {
+    SubscriptionConfig { audio, video, ..SubscriptionConfig::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

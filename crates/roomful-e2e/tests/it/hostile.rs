@@ -133,6 +133,7 @@ async fn requests_out_of_order_are_refused_or_end_the_connection_that_they_came_
         mid: mid.parse().expect("short"),
         codec: roomful::Codec::Vp8,
         first_timestamp: 0,
+        simulcast: false,
     };
     let (participant_id, camera) = (own_id(&call.alice), key("camera"));
     let subscribe = |request, participant_id, key| SubscribeRequest {
@@ -143,6 +144,8 @@ async fn requests_out_of_order_are_refused_or_end_the_connection_that_they_came_
         audio: true,
         video: true,
         paused: false,
+        preferred_layer: None,
+        priority: 0,
     };
     let bad_offer =
         OfferRequest { request: third, offer: OfferId(1), sdp: "v=0\r\nnonsense".into(), slots: Vec::new() };

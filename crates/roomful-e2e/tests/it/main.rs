@@ -21,3 +21,6 @@ mod quic;
 mod reconnecting;
 mod slots;
 mod tokens;
+#[path = "../wire/mod.rs"]
+#[expect(dead_code, reason = "the contract suite uses the rest")]
+mod wire;

@@ -17,7 +17,7 @@ async fn one_track(world: &World, codec: Codec) -> (Room, Room, TrackWriter, Rem
         false => Tracks { audio: None, video: Some(track) },
     };
     within(alice.add_stream(&key("one"), tracks)).await.expect("publishes");
-    let config = SubscriptionConfig { audio: is_audio, video: !is_audio, paused: false };
+    let config = SubscriptionConfig { audio: is_audio, video: !is_audio, ..SubscriptionConfig::default() };
     hears_of(&bob, own_id(&alice), &key("one")).await;
     let adding = within(bob.add_subscription(own_id(&alice), &key("one"), config)).await;
     let tracks = adding.expect("subscribes");

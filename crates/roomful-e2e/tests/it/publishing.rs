@@ -31,7 +31,7 @@ async fn a_writer_is_told_who_wants_what_of_it() {
     within(alice.add_stream(&camera, Tracks { audio: None, video: Some(track) })).await.expect("publishes");
     // A track begins paused: nobody takes it.
     let pauses = [TrackRequest::Paused, TrackRequest::Resumed];
-    let config = SubscriptionConfig { audio: false, video: true, paused: false };
+    let config = SubscriptionConfig { audio: false, video: true, ..SubscriptionConfig::default() };
     for (viewer, is_first) in [(&bob, true), (&carol, false)] {
         hears_of(viewer, own_id(&alice), &camera).await;
         let tracks =
@@ -60,7 +60,7 @@ async fn a_writer_is_told_how_much_it_may_send() {
     let (track, mut writer) = LocalTrack::new(Codec::Vp8);
     let camera = key("camera");
     within(alice.add_stream(&camera, Tracks { audio: None, video: Some(track) })).await.expect("publishes");
-    let config = SubscriptionConfig { audio: false, video: true, paused: false };
+    let config = SubscriptionConfig { audio: false, video: true, ..SubscriptionConfig::default() };
     hears_of(&bob, own_id(&alice), &camera).await;
     let _tracks = within(bob.add_subscription(own_id(&alice), &camera, config)).await.expect("subscribes");
     let clip = fixture("camera-360.ivf");

@@ -12,15 +12,17 @@ use roomful::{Connection, DisconnectReason, EventKind, Message, Status, Tracks};
 
 use crate::harness::{
     Player, World, assert_identical, eventually, hears_of, key, meet, names_until, own_id, proxy::Fate, read,
-    subscribe, wait_for, wire::Wire, within,
+    subscribe, wait_for, within,
 };
+use crate::wire::tcp::TcpWire;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signalling_that_breaks_is_resumed_and_nothing_is_missed_or_told_twice() {
     let world = World::start().await;
-    let wire = Wire::to(world.server.http_address()).await;
+    let wire = TcpWire::to(world.server.http_address()).await;
     let alice = world.join("alice").await;
-    let bob = world.join_with("bob", |options| options.server_url = wire.url()).await;
+    let bob =
+        world.join_with("bob", |options| options.server_url = format!("http://{}", wire.address())).await;
     let (camera, screen) = (key("camera"), key("screen"));
     let player = Player::start("camera-90.ivf", "voice-a.ogg");
     within(alice.add_stream(&camera, player.tracks.clone())).await.expect("publishes");
@@ -87,8 +89,9 @@ async fn a_media_path_that_dies_is_found_again_without_a_new_subscription() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_lasts_is_told_as_what_it_is() {
     let world = World::start_with(|config| config.sfu.resume_window = Duration::from_millis(1500)).await;
-    let wire = Wire::to(world.server.http_address()).await;
-    let bob = world.join_with("bob", |options| options.server_url = wire.url()).await;
+    let wire = TcpWire::to(world.server.http_address()).await;
+    let bob =
+        world.join_with("bob", |options| options.server_url = format!("http://{}", wire.address())).await;
     let mut events = bob.events();
     wire.cut();
     assert_eq!(names_until(&mut events, "disconnected").await, ["reconnecting", "disconnected"]);
@@ -102,8 +105,9 @@ async fn a_loss_that_lasts_is_told_as_what_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publication_asked_for_while_the_connection_breaks_is_made_once() {
     let world = World::start().await;
-    let wire = Wire::to(world.server.http_address()).await;
-    let alice = world.join_with("alice", |options| options.server_url = wire.url()).await;
+    let wire = TcpWire::to(world.server.http_address()).await;
+    let alice =
+        world.join_with("alice", |options| options.server_url = format!("http://{}", wire.address())).await;
     let bob = world.join("bob").await;
     let camera = key("camera");
     let player = Player::start("camera-90.ivf", "voice-a.ogg");

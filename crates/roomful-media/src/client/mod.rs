@@ -2,6 +2,7 @@
 
 mod receiver;
 mod sender;
+mod stats;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,12 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Mid, StreamKey};
+use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Mid, Rid, StreamKey};
 use str0m::{
     Candidate, Event, IceConnectionState, Input, Rtc,
     bwe::BweKind,
     change::{SdpAnswer, SdpPendingOffer},
-    media::{Direction, KeyframeRequestKind},
+    media::{Direction, KeyframeRequestKind, Simulcast, SimulcastLayer},
     net::Protocol,
     rtp::RtpPacket,
 };
@@ -26,6 +27,7 @@ use crate::{
 };
 use receiver::Receiver;
 use sender::Sender;
+pub use stats::{ReceiverStats, SenderStats};
 
 /// One client's media, on one peer connection. The client always offers.
 #[derive(Debug)]
@@ -138,10 +140,10 @@ pub enum Output {
     Disconnected,
     /// A frame arrived for the track that is bound to this section.
     Frame(Mid, ReceivedFrame),
-    /// The receivers of this section need a key frame.
-    KeyframeRequest(Mid),
-    /// This much may be sent on this section.
-    TargetBitrate(Mid, Bitrate),
+    /// The receivers of this section need a key frame of an encoding.
+    KeyframeRequest(Mid, Rid),
+    /// This much may be sent of an encoding on this section.
+    TargetBitrate(Mid, Rid, Bitrate),
     /// How the connection does, once a second.
     Stats(PeerStats),
     /// Nothing more; call [`ClientPeer::handle_timeout`] at this time at the latest.
@@ -218,8 +220,14 @@ impl ClientPeer {
         if restart {
             api.ice_restart(true);
         }
-        let mut add = |kind: str0m::media::MediaKind, direction| {
-            rtc::mid_from(api.add_media(kind, direction, None, None, None))
+        let mut add = |kind: str0m::media::MediaKind, direction: Direction| {
+            // Whoever publishes one encoding sends the first of them only.
+            let is_sent_video = kind.is_video() && direction == Direction::SendOnly;
+            let simulcast = is_sent_video.then(|| Simulcast {
+                send: Rid::ALL.map(|rid| SimulcastLayer::new(rid.as_str())).into(),
+                recv: Vec::new(),
+            });
+            rtc::mid_from(api.add_media(kind, direction, None, None, simulcast))
                 .expect("str0m makes mids of letters")
         };
         use str0m::media::MediaKind::{Audio, Video};
@@ -255,14 +263,20 @@ impl ClientPeer {
     ///
     /// # Errors
     /// [`MediaError::UnknownMid`] when the section was not negotiated for sending this codec.
-    pub fn open_sender(&mut self, mid: Mid, codec: Codec, stream: &StreamKey) -> Result<u32, MediaError> {
+    pub fn open_sender(
+        &mut self,
+        mid: Mid,
+        codec: Codec,
+        stream: &StreamKey,
+        simulcast: bool,
+    ) -> Result<u32, MediaError> {
         self.close_sender(mid);
         let media = self.rtc.media(rtc::mid_to(mid)).ok_or(MediaError::UnknownMid)?;
         let payload_type = rtc::payload_type(self.rtc.codec_config(), media.remote_pts(), codec);
         let payload_type = payload_type.ok_or(MediaError::UnknownMid)?;
         self.clocks.entry(stream.clone()).or_default().users += 1;
         let sender = self.senders.entry(mid).or_default();
-        Ok(sender.open(codec, payload_type, stream.clone(), self.now))
+        Ok(sender.open(codec, payload_type, stream.clone(), simulcast, self.now))
     }
 
     /// Sends what the section's track gives, or nothing. Video goes on at a key frame, which is asked for.
@@ -271,9 +285,9 @@ impl ClientPeer {
         self.update_desired_bitrate();
     }
 
-    /// Sends nothing of the section's track while nobody takes it.
-    pub fn set_paused(&mut self, mid: Mid, paused: bool) {
-        self.change_sender(mid, |sender| sender.set_paused(paused));
+    /// Sends nothing of an encoding of the section's track while nobody takes it.
+    pub fn set_paused(&mut self, mid: Mid, rid: Rid, paused: bool) {
+        self.change_sender(mid, |sender| sender.set_paused(rid, paused));
         self.update_desired_bitrate();
     }
 
@@ -289,11 +303,17 @@ impl ClientPeer {
         self.update_desired_bitrate();
     }
 
-    /// Sends one frame of the section's track.
+    /// Sends one frame of an encoding of the section's track.
     ///
     /// # Errors
     /// [`MediaError::UnknownMid`] when no track is open there, [`MediaError::Packetize`] when the frame is not one of its codec.
-    pub fn send(&mut self, mid: Mid, frame: &SentFrame, now: Instant) -> Result<Delivery, MediaError> {
+    pub fn send(
+        &mut self,
+        mid: Mid,
+        rid: Rid,
+        frame: &SentFrame,
+        now: Instant,
+    ) -> Result<Delivery, MediaError> {
         self.now = self.now.max(now);
         let sender = self.senders.get_mut(&mid).ok_or(MediaError::UnknownMid)?;
         let clock =
@@ -303,19 +323,19 @@ impl ClientPeer {
         // A writer faster than real time is captured now: a report about the future would be none at all.
         let captured = zero.checked_add(frame.media_time).unwrap_or(self.now).min(self.now);
         let mut api = self.rtc.direct_api();
-        let stream = api.stream_tx_by_mid(rtc::mid_to(mid), None).ok_or(MediaError::UnknownMid)?;
-        let delivery = sender.send(frame, captured, self.now, stream)?;
+        let stream = rtc::stream_tx(&mut api, mid, rid).ok_or(MediaError::UnknownMid)?;
+        let delivery = sender.send(rid, frame, captured, self.now, stream)?;
         if delivery == Delivery::Sent {
             self.handle_timeout(now);
         }
         Ok(delivery)
     }
 
-    /// Returns whether more frames can be taken on a section without piling up.
+    /// Returns whether more frames of an encoding can be taken on a section without piling up.
     #[must_use]
-    pub fn is_ready(&mut self, mid: Mid) -> bool {
+    pub fn is_ready(&mut self, mid: Mid, rid: Rid) -> bool {
         let mut api = self.rtc.direct_api();
-        let stream = api.stream_tx_by_mid(rtc::mid_to(mid), None);
+        let stream = rtc::stream_tx(&mut api, mid, rid);
         let queue = stream.as_ref().and_then(|stream| stream.queue_info());
         queue.is_none_or(|queue| queue.byte_size() < sender::QUEUE_MAX)
     }
@@ -338,6 +358,18 @@ impl ClientPeer {
         if let Some(receiver) = self.receivers.get_mut(&mid) {
             receiver.close();
         }
+    }
+
+    /// Returns what was sent on a section, by encoding.
+    #[must_use]
+    pub fn sender_stats(&self, mid: Mid) -> BTreeMap<Rid, SenderStats> {
+        self.senders.get(&mid).map(|sender| sender.stats(self.now)).unwrap_or_default()
+    }
+
+    /// Returns what came of the track that is bound to a section.
+    #[must_use]
+    pub fn receiver_stats(&self, mid: Mid) -> ReceiverStats {
+        self.receivers.get(&mid).map(|receiver| receiver.stats(self.now)).unwrap_or_default()
     }
 
     /// Asks whoever sends on a section for a key frame.
@@ -402,8 +434,15 @@ impl ClientPeer {
             }
             Event::RtpPacket(packet) => self.on_packet(packet),
             Event::KeyframeRequest(request) => {
+                let rid = rtc::rid_from(request.rid);
                 let mid = rtc::mid_from(request.mid);
-                self.outputs.extend(mid.map(Output::KeyframeRequest));
+                self.outputs.extend(mid.map(|mid| Output::KeyframeRequest(mid, rid)));
+            }
+            Event::MediaEgressStats(stats) => {
+                let sender = rtc::mid_from(stats.mid).and_then(|mid| self.senders.get_mut(&mid));
+                if let Some(sender) = sender {
+                    sender.on_egress_stats(rtc::rid_from(stats.rid), stats);
+                }
             }
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
                 self.on_estimate(Bitrate::from_bps(estimate.as_u64()));
@@ -443,36 +482,43 @@ impl ClientPeer {
         }
     }
 
-    /// Shares the estimate out: audio first, the rest evenly among the video tracks.
+    /// Shares the estimate out: audio first, the rest among the video tracks, larger encodings getting more of it.
     fn on_estimate(&mut self, estimate: Bitrate) {
-        let count = |kind| self.flowing(kind).count() as u64;
-        let rest = estimate.as_bps().saturating_sub(count(MediaKind::Audio) * AUDIO_BITRATE.as_bps());
-        let videos: Vec<Mid> = self.flowing(MediaKind::Video).collect();
-        for mid in &videos {
-            let share = Bitrate::from_bps(rest / videos.len() as u64).min(self.target);
-            self.outputs.push_back(Output::TargetBitrate(*mid, share));
+        let audios = self.flowing(MediaKind::Audio).count() as u64;
+        let rest = estimate.as_bps().saturating_sub(audios * AUDIO_BITRATE.as_bps());
+        let videos: Vec<(Mid, Rid)> = self.flowing(MediaKind::Video).collect();
+        let weights: u64 = videos.iter().map(|(_, rid)| weight(*rid)).sum();
+        for (mid, rid) in videos {
+            let share = Bitrate::from_bps(rest / weights * weight(rid)).min(self.most(rid));
+            self.outputs.push_back(Output::TargetBitrate(mid, rid, share));
         }
     }
 
     /// Probing finds out no more than what the tracks could use.
     fn update_desired_bitrate(&mut self) {
         let audio = self.flowing(MediaKind::Audio).count() as u64 * AUDIO_BITRATE.as_bps();
-        let video = self.flowing(MediaKind::Video).count() as u64 * self.target.as_bps();
+        let video: u64 = self.flowing(MediaKind::Video).map(|(_, rid)| self.most(rid).as_bps()).sum();
         let desired = str0m::bwe::Bitrate::bps(audio + video);
         self.rtc.bwe().set_bitrate(str0m::bwe::Bitrate::ZERO, desired);
     }
 
-    fn flowing(&self, kind: MediaKind) -> impl Iterator<Item = Mid> {
-        self.senders.iter().filter(move |(_, sender)| sender.flows(kind)).map(|(mid, _)| *mid)
+    fn flowing(&self, kind: MediaKind) -> impl Iterator<Item = (Mid, Rid)> {
+        let senders = self.senders.iter();
+        senders.flat_map(move |(mid, sender)| sender.flowing(kind).map(|rid| (*mid, rid)))
+    }
+
+    /// The most that an encoding is ever asked to send.
+    fn most(&self, rid: Rid) -> Bitrate {
+        Bitrate::from_bps(self.target.as_bps() * weight(rid) / weight(Rid::High))
     }
 
     /// Changes a sender, and asks its writer for a key frame if it goes on with one.
     fn change_sender(&mut self, mid: Mid, change: impl FnOnce(&mut Sender)) {
         let Some(sender) = self.senders.get_mut(&mid) else { return };
-        let flowed = sender.flows(MediaKind::Video);
+        let before: Vec<Rid> = sender.flowing(MediaKind::Video).collect();
         change(sender);
-        if sender.flows(MediaKind::Video) && !flowed {
-            self.outputs.push_back(Output::KeyframeRequest(mid));
+        for rid in sender.flowing(MediaKind::Video).filter(|rid| !before.contains(rid)) {
+            self.outputs.push_back(Output::KeyframeRequest(mid, rid));
         }
     }
 }
@@ -481,6 +527,15 @@ fn request_keyframe(rtc: &mut Rtc, mid: Mid) {
     let mut api = rtc.direct_api();
     if let Some(stream) = api.stream_rx_by_mid(rtc::mid_to(mid), None) {
         stream.request_keyframe(KeyframeRequestKind::Pli);
+    }
+}
+
+/// What an encoding takes beside the others: a third as much for half of the width and height, as is usual.
+const fn weight(rid: Rid) -> u64 {
+    match rid {
+        Rid::High => 9,
+        Rid::Medium => 3,
+        Rid::Low => 1,
     }
 }
 

@@ -9,7 +9,10 @@ use str0m::{
     rtp::{RtpPacket, rtcp::SenderInfo},
 };
 
-use super::ReceivedFrame;
+use super::{
+    ReceivedFrame,
+    stats::{FrameMeter, Jitter, ReceiverStats},
+};
 use crate::rtc;
 
 /// Packets kept before the binding is known: a second of 720p. What overtakes its binding by more is lost.
@@ -23,6 +26,16 @@ pub(super) struct Receiver {
     report: Option<SenderInfo>,
     /// Time and clock of the first frame of the track, over all its bindings.
     zero: Option<u64>,
+    counts: Counts,
+}
+
+/// What came of the track so far.
+#[derive(Debug, Default)]
+struct Counts {
+    stats: ReceiverStats,
+    jitter: Jitter,
+    meter: FrameMeter,
+    since: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +79,7 @@ impl Receiver {
     pub(super) fn open(&mut self) {
         self.state = State::Held(VecDeque::new());
         self.zero = None;
+        self.counts = Counts::default();
     }
 
     pub(super) fn close(&mut self) {
@@ -128,9 +142,19 @@ impl Receiver {
             AssemblerEvent::Frame(frame) => {
                 let report = self.report.filter(|report| bound.stale_report != Some(Some(*report)));
                 let zero = *self.zero.get_or_insert(frame.timestamp);
+                let Counts { stats, meter, .. } = &mut self.counts;
+                stats.frames_received += 1;
+                stats.packets_lost += i64::try_from(frame.packets_lost).unwrap_or(i64::MAX);
+                meter.add(now);
                 Some(Event::Frame(finish(frame, bound.codec, zero, report)))
             }
         }
+    }
+
+    /// Returns what came of the track so far.
+    pub(super) fn stats(&self, now: Instant) -> ReceiverStats {
+        let Counts { stats, jitter, meter, .. } = &self.counts;
+        ReceiverStats { jitter: jitter.get(), frames_per_second: meter.rate(now), ..*stats }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -153,6 +177,7 @@ impl Receiver {
             // Not before: a late packet of an earlier occupant may be of another codec.
             bound.payload_type.get_or_insert(packet.header.payload_type);
             bound.stale_report.get_or_insert(packet.last_sender_info);
+            self.counts.add(&packet, bound.codec, now);
             let level = packet.header.ext_vals.audio_level;
             bound.assembler.push(
                 Packet {
@@ -165,6 +190,17 @@ impl Receiver {
                 now,
             );
         }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, packet: &RtpPacket, codec: Codec, now: Instant) {
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += packet.payload.len() as u64;
+        self.stats.header_bytes_received += packet.header.header_len as u64;
+        let since = *self.since.get_or_insert(now);
+        let sent = packet.time.numer() as f64 / f64::from(codec.clock_rate());
+        self.jitter.add(now.saturating_duration_since(since), sent);
     }
 }
 

@@ -1,16 +1,23 @@
 //! One sending section: the tracks that use it one after another share its sequence numbers and its timeline.
 
-use std::time::{Duration, Instant};
-
-use roomful_rtp::{Packetizer, Payloads};
-use roomful_types::{Codec, MediaKind, StreamKey};
-use str0m::{
-    media::Pt,
-    rtp::{ExtensionValues, RtpWrite, StreamTx},
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
 };
 
-use super::{Delivery, SentFrame};
-use crate::rtc::MediaError;
+use roomful_rtp::{Packetizer, Payloads};
+use roomful_types::{Codec, MediaKind, Rid, StreamKey};
+use str0m::{
+    media::Pt,
+    rtp::{RtpWrite, StreamTx},
+    stats::MediaEgressStats,
+};
+
+use super::{
+    Delivery, SentFrame,
+    stats::{FrameMeter, SenderStats},
+};
+use crate::rtc::{self, MediaError};
 
 /// Bytes that wait in front of the pacer before the writer has to wait: two seconds at 2 Mbit/s.
 pub(super) const QUEUE_MAX: usize = 512 << 10;
@@ -23,7 +30,7 @@ const MAX_PAYLOAD: usize = 1200 - 12 - 40 - 2 - 16;
 pub(super) struct Sender {
     track: Option<Track>,
     payloads: Payloads,
-    next_sequence: u64,
+    sent: BTreeMap<Rid, Sent>,
     /// The newest timestamp of the section, over all its tracks, and when it was sent.
     newest: Option<(u32, u32, Instant)>,
 }
@@ -35,20 +42,46 @@ struct Track {
     stream: StreamKey,
     packetizer: Packetizer,
     first_timestamp: u32,
-    /// Media time of the first frame sent.
+    /// Media time of the first frame sent, of whichever encoding: all are on one line.
     zero: Option<Duration>,
     is_active: bool,
+    encodings: BTreeMap<Rid, Encoding>,
+}
+
+/// One encoding of a track.
+#[derive(Debug, Clone, Copy)]
+struct Encoding {
     is_paused: bool,
     needs_keyframe: bool,
 }
 
+/// What was sent of one encoding, over all tracks of the section.
+#[derive(Debug, Default)]
+struct Sent {
+    next_sequence: u64,
+    bytes: u64,
+    frames: u64,
+    meter: FrameMeter,
+    /// What str0m counted, once a second.
+    egress: Option<MediaEgressStats>,
+}
+
 impl Sender {
-    pub(super) fn open(&mut self, codec: Codec, payload_type: Pt, stream: StreamKey, now: Instant) -> u32 {
+    pub(super) fn open(
+        &mut self,
+        codec: Codec,
+        payload_type: Pt,
+        stream: StreamKey,
+        simulcast: bool,
+        now: Instant,
+    ) -> u32 {
         let first_timestamp = self.newest.map_or(0, |(timestamp, clock_rate, sent_at)| {
             // Behind everything that was sent, as far as the time that passed, so that receivers see a pause.
             let passed = now.saturating_duration_since(sent_at).as_millis() * u128::from(clock_rate) / 1000;
             timestamp.wrapping_add(passed.clamp(1, u128::from(u32::MAX >> 1)) as u32)
         });
+        let fresh = Encoding { is_paused: false, needs_keyframe: codec.kind() == MediaKind::Video };
+        let rids: &[Rid] = if simulcast { &Rid::ALL } else { &[Rid::High] };
         self.track = Some(Track {
             codec,
             payload_type,
@@ -57,8 +90,7 @@ impl Sender {
             first_timestamp,
             zero: None,
             is_active: false,
-            is_paused: false,
-            needs_keyframe: codec.kind() == MediaKind::Video,
+            encodings: rids.iter().map(|rid| (*rid, fresh)).collect(),
         });
         first_timestamp
     }
@@ -73,53 +105,93 @@ impl Sender {
     }
 
     pub(super) fn set_active(&mut self, active: bool) {
-        if let Some(track) = &mut self.track {
-            track.is_active = active;
-            track.needs_keyframe |= !active && track.codec.kind() == MediaKind::Video;
+        let Some(track) = &mut self.track else { return };
+        track.is_active = active;
+        let is_video = track.codec.kind() == MediaKind::Video;
+        for encoding in track.encodings.values_mut() {
+            encoding.needs_keyframe |= !active && is_video;
         }
     }
 
-    pub(super) fn set_paused(&mut self, paused: bool) {
-        if let Some(track) = &mut self.track {
-            track.is_paused = paused;
-            track.needs_keyframe |= paused && track.codec.kind() == MediaKind::Video;
+    pub(super) fn set_paused(&mut self, rid: Rid, paused: bool) {
+        let Some(track) = &mut self.track else { return };
+        let is_video = track.codec.kind() == MediaKind::Video;
+        if let Some(encoding) = track.encodings.get_mut(&rid) {
+            encoding.is_paused = paused;
+            encoding.needs_keyframe |= paused && is_video;
         }
     }
 
-    /// Returns whether a track of this kind is sent.
-    pub(super) fn flows(&self, kind: MediaKind) -> bool {
-        let track = self.track.as_ref();
-        track.is_some_and(|track| track.codec.kind() == kind && track.is_active && !track.is_paused)
+    /// Returns the encodings of a track of this kind that are sent.
+    pub(super) fn flowing(&self, kind: MediaKind) -> impl Iterator<Item = Rid> {
+        let track = self.track.as_ref().filter(|track| track.codec.kind() == kind && track.is_active);
+        let encodings = track.into_iter().flat_map(|track| &track.encodings);
+        encodings.filter(|(_, encoding)| !encoding.is_paused).map(|(rid, _)| *rid)
     }
 
     pub(super) fn send(
         &mut self,
+        rid: Rid,
         frame: &SentFrame,
         captured: Instant,
         now: Instant,
         stream: &mut StreamTx,
     ) -> Result<Delivery, MediaError> {
         let track = self.track.as_mut().ok_or(MediaError::UnknownMid)?;
-        if !track.is_active || track.is_paused || (track.needs_keyframe && !frame.is_keyframe) {
+        let encoding = track.encodings.get_mut(&rid).ok_or(MediaError::UnknownMid)?;
+        let waits = encoding.needs_keyframe && !frame.is_keyframe;
+        if !track.is_active || encoding.is_paused || waits {
             return Ok(Delivery::Skipped);
         }
         track.packetizer.packetize(&frame.data, &mut self.payloads)?;
-        track.needs_keyframe = false;
+        encoding.needs_keyframe = false;
         let passed = frame.media_time.saturating_sub(*track.zero.get_or_insert(frame.media_time));
         let timestamp = track.first_timestamp.wrapping_add(track.codec.ticks(passed) as u32);
         self.newest = Some((timestamp, track.codec.clock_rate(), now));
         let is_video = track.codec.kind() == MediaKind::Video;
         let last = self.payloads.len().saturating_sub(1);
+        let sent = self.sent.entry(rid).or_default();
+        sent.frames += 1;
+        sent.meter.add(now);
         for (index, payload) in self.payloads.iter().enumerate() {
-            let audio_level = frame.audio_level.map(|level| -(level.as_negative_dbov() as i8));
             let packet =
-                RtpWrite::new(track.payload_type, self.next_sequence.into(), timestamp, captured, payload)
+                RtpWrite::new(track.payload_type, sent.next_sequence.into(), timestamp, captured, payload)
                     .marker(is_video && index == last)
-                    .ext_vals(ExtensionValues { audio_level, ..ExtensionValues::default() })
+                    .ext_vals(rtc::extensions(frame.audio_level))
                     .nackable(is_video);
             stream.write_rtp(packet);
-            self.next_sequence += 1;
+            sent.next_sequence += 1;
+            sent.bytes += payload.len() as u64;
         }
         Ok(Delivery::Sent)
+    }
+
+    pub(super) fn on_egress_stats(&mut self, rid: Rid, stats: MediaEgressStats) {
+        self.sent.entry(rid).or_default().egress = Some(stats);
+    }
+
+    /// Returns what was sent of each encoding.
+    pub(super) fn stats(&self, now: Instant) -> BTreeMap<Rid, SenderStats> {
+        self.sent.iter().map(|(rid, sent)| (*rid, sent.stats(now))).collect()
+    }
+}
+
+impl Sent {
+    fn stats(&self, now: Instant) -> SenderStats {
+        let egress = self.egress.as_ref();
+        // str0m counts what has left, repairs included; what has not left yet is not a repair.
+        let repaired = |left: u64, written: u64| left.saturating_sub(written);
+        SenderStats {
+            packets_sent: egress.map_or(0, |stats| stats.packets),
+            bytes_sent: egress.map_or(0, |stats| stats.bytes),
+            retransmitted_packets_sent: egress.map_or(0, |stats| repaired(stats.packets, self.next_sequence)),
+            retransmitted_bytes_sent: egress.map_or(0, |stats| repaired(stats.bytes, self.bytes)),
+            nack_count: egress.map_or(0, |stats| stats.nacks),
+            pli_count: egress.map_or(0, |stats| stats.plis),
+            fir_count: egress.map_or(0, |stats| stats.firs),
+            frames_sent: self.frames,
+            frames_per_second: self.meter.rate(now),
+            round_trip_time: egress.and_then(|stats| stats.rtt),
+        }
     }
 }

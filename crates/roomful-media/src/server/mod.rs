@@ -7,13 +7,15 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use roomful_types::{AudioLevel, Codec, Mid};
+use roomful_types::{AudioLevel, Bitrate, Codec, Mid, Rid};
 use str0m::{
     Candidate, Event, Input, Rtc,
+    bwe::BweKind,
     change::SdpOffer,
     media::{KeyframeRequestKind, Pt},
     net::{Protocol, Receive},
-    rtp::{ExtensionValues, RtpPacket, RtpWrite},
+    rtp::{RtpPacket, RtpWrite},
+    stats::{MediaEgressStats, MediaIngressStats},
 };
 
 use crate::{
@@ -69,12 +71,35 @@ pub struct SentPacket {
 pub enum Output {
     /// Send this datagram.
     Transmit(Transmit),
-    /// A packet arrived on this section.
-    Packet(Mid, ReceivedPacket),
+    /// A packet of an encoding arrived on this section.
+    Packet(Mid, Rid, ReceivedPacket),
     /// The client lost its picture on this section.
     KeyframeRequest(Mid),
+    /// How a section does, once a second.
+    Measured(Measure),
+    /// How much gets through to the client.
+    Estimated(Bitrate),
     /// Nothing more; call [`ServerPeer::handle_timeout`] at this time at the latest.
     Wait(Instant),
+}
+
+/// How one section does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measure {
+    /// The section.
+    pub mid: Mid,
+    /// Whether the client sends on it.
+    pub is_inbound: bool,
+    /// Packets sent on it so far, retransmissions included; for what the client sends, those that came.
+    pub packets: u64,
+    /// The highest sequence number that its receiver reported, extended; for what the client sends, the packets that came.
+    pub progress: u64,
+    /// Share of packets lost since the last report, before repair, 0 ..= 1.
+    pub fraction_lost: f32,
+    /// Interarrival jitter (RFC 3550 §6.4.1).
+    pub jitter: Duration,
+    /// Round trip, when known.
+    pub round_trip_time: Option<Duration>,
 }
 
 /// Packets of one video stream kept for retransmission, and for how long: two round trips of a bad network at 2.5 Mbit/s.
@@ -89,6 +114,9 @@ const RETRANSMISSION_SHARE: Option<f32> = Some(0.5);
 /// time 0, which is how a [`ClientPeer`](crate::ClientPeer) knows that there is nothing to know.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
 
+/// How often it is told how sections do.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Most media sections of one offer: twice the slots, and as many again for sending. Every poll of a peer walks over them.
 const SECTIONS_MAX: usize = 256;
 
@@ -96,7 +124,10 @@ impl ServerPeer {
     /// Makes a peer that clients reach at these addresses.
     #[must_use]
     pub fn new(certificate: &ServerCertificate, addresses: &[SocketAddr], now: Instant) -> Self {
-        let config = rtc::config().set_ice_lite(true).set_dtls_cert(certificate.0.clone());
+        let config = rtc::config()
+            .set_ice_lite(true)
+            .set_dtls_cert(certificate.0.clone())
+            .set_stats_interval(Some(STATS_INTERVAL));
         let mut rtc = config.build(now);
         for address in addresses {
             if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
@@ -167,22 +198,21 @@ impl ServerPeer {
             let Some(payload_type) = self.payload_type(mid, codec) else { continue };
             let mut api = self.rtc.direct_api();
             let Some(stream) = api.stream_tx_by_mid(rtc::mid_to(mid), None) else { continue };
-            let level = packet.audio_level.map(|level| -(level.as_negative_dbov() as i8));
             let (sequence, timestamp) = (packet.sequence.into(), packet.timestamp);
             let captured = packet.captured.unwrap_or(self.now + NEVER);
             let write = RtpWrite::new(payload_type, sequence, timestamp, captured, packet.payload)
                 .marker(packet.marker)
-                .ext_vals(ExtensionValues { audio_level: level, ..ExtensionValues::default() })
+                .ext_vals(rtc::extensions(packet.audio_level))
                 .nackable(codec.kind() == roomful_types::MediaKind::Video);
             // Only queues, so the packets of one turn need one drain and not one each.
             stream.write_rtp(write);
         }
     }
 
-    /// Asks the client for a key frame on a section.
-    pub fn request_keyframe(&mut self, mid: Mid) {
+    /// Asks the client for a key frame of an encoding on a section.
+    pub fn request_keyframe(&mut self, mid: Mid, rid: Rid) {
         let mut api = self.rtc.direct_api();
-        if let Some(stream) = api.stream_rx_by_mid(rtc::mid_to(mid), None) {
+        if let Some(stream) = rtc::stream_rx(&mut api, mid, rid) {
             stream.request_keyframe(KeyframeRequestKind::Pli);
         }
     }
@@ -223,14 +253,60 @@ impl ServerPeer {
                 let mid = rtc::mid_from(request.mid);
                 self.outputs.extend(mid.map(Output::KeyframeRequest));
             }
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.outputs.push_back(Output::Estimated(Bitrate::from_bps(estimate.as_u64())));
+            }
+            Event::MediaIngressStats(stats) => self.on_ingress_stats(&stats),
+            Event::MediaEgressStats(stats) => self.on_egress_stats(&stats),
             _ => {}
         }
     }
 
+    fn on_ingress_stats(&mut self, stats: &MediaIngressStats) {
+        // A section is as good as its best encoding: the others may be paused.
+        let Some(mid) = rtc::mid_from(stats.mid) else { return };
+        if rtc::rid_from(stats.rid) != Rid::High {
+            return;
+        }
+        let measure = Measure {
+            mid,
+            is_inbound: true,
+            packets: stats.packets,
+            progress: stats.packets,
+            fraction_lost: stats.loss.unwrap_or_default(),
+            jitter: self.rtp_time(stats.jitter, stats.mid),
+            round_trip_time: stats.rtt,
+        };
+        self.outputs.push_back(Output::Measured(measure));
+    }
+
+    fn on_egress_stats(&mut self, stats: &MediaEgressStats) {
+        let Some(mid) = rtc::mid_from(stats.mid) else { return };
+        let measure = Measure {
+            mid,
+            is_inbound: false,
+            packets: stats.packets,
+            progress: stats.remote.as_ref().map_or(0, |remote| *remote.maximum_sequence_number),
+            fraction_lost: stats.loss.unwrap_or_default(),
+            jitter: self.rtp_time(stats.remote.as_ref().map_or(0, |remote| remote.jitter), stats.mid),
+            round_trip_time: stats.rtt,
+        };
+        self.outputs.push_back(Output::Measured(measure));
+    }
+
+    /// Converts a duration in units of the RTP clock of a section.
+    fn rtp_time(&self, ticks: u32, mid: str0m::media::Mid) -> Duration {
+        let is_audio = self.rtc.media(mid).is_some_and(|media| media.kind().is_audio());
+        let codec = if is_audio { Codec::Opus } else { Codec::Vp8 };
+        codec.time(ticks.into())
+    }
+
     fn on_packet(&mut self, packet: RtpPacket) {
         let mut api = self.rtc.direct_api();
-        let mid = api.stream_rx(&packet.header.ssrc).and_then(|stream| rtc::mid_from(stream.mid()));
-        let Some(mid) = mid else { return };
+        let stream = api.stream_rx(&packet.header.ssrc);
+        let place = stream.and_then(|stream| Some((rtc::mid_from(stream.mid())?, stream.rid())));
+        let Some((mid, rid)) = place else { return };
+        let rid = rtc::rid_from(rid);
         let captured = self.clock.captured(&packet, self.now);
         let level = packet.header.ext_vals.audio_level;
         let received = ReceivedPacket {
@@ -241,7 +317,7 @@ impl ServerPeer {
             captured,
             audio_level: level.map(|level| AudioLevel::from_negative_dbov(level.unsigned_abs())),
         };
-        self.outputs.push_back(Output::Packet(mid, received));
+        self.outputs.push_back(Output::Packet(mid, rid, received));
     }
 
     /// Returns what a codec is called on a section, and sets the section's history up when it is first asked for.

@@ -1,7 +1,7 @@
 //! Media: sections, streams and what is taken of them.
 
 use minicbor::{Decode, Encode};
-use roomful_types::{Codec, MediaKind, Mid, ParticipantId, StreamId, StreamKey};
+use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Rid, StreamId, StreamKey};
 use serde::{Deserialize, Serialize};
 
 use super::{OfferId, RequestId};
@@ -95,6 +95,11 @@ pub struct PublishedTrack {
     /// Its first RTP timestamp on that section; what is older belongs to an earlier occupant.
     #[n(2)]
     pub first_timestamp: u32,
+    /// Whether it is sent in three encodings, `h`, `m` and `l` (RFC 8853), whose timestamps are on one line; only `h` is sent
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    #[cbor(n(3), skip_if = "super::is_false")]
+    pub simulcast: bool,
 }
 
 /// The stream is published. The [`StreamPublishedNotice`](super::StreamPublishedNotice) came before.
@@ -176,6 +181,14 @@ pub struct SubscribeRequest {
     #[serde(default, skip_serializing_if = "super::is_false")]
     #[cbor(n(6), skip_if = "super::is_false")]
     pub paused: bool,
+    /// The best encoding of the video that is of use; the best there is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(7)]
+    pub preferred_layer: Option<Rid>,
+    /// Who gets less first when not everything gets through: the lower one.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    #[cbor(n(8), skip_if = "super::is_zero")]
+    pub priority: u8,
 }
 
 /// Changes what is wanted of a stream.
@@ -201,6 +214,14 @@ pub struct UpdateSubscriptionRequest {
     #[serde(default, skip_serializing_if = "super::is_false")]
     #[cbor(n(5), skip_if = "super::is_false")]
     pub paused: bool,
+    /// The best encoding of the video that is of use; the best there is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(6)]
+    pub preferred_layer: Option<Rid>,
+    /// Who gets less first when not everything gets through: the lower one.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    #[cbor(n(7), skip_if = "super::is_zero")]
+    pub priority: u8,
 }
 
 /// Ends a subscription.
@@ -240,6 +261,24 @@ pub struct SlotBoundNotice {
     /// The first RTP timestamp of the occupant on this section.
     #[n(5)]
     pub first_timestamp: u32,
+    /// Which encoding it begins with; `h` when absent.
+    #[serde(default, skip_serializing_if = "super::is_high")]
+    #[cbor(n(6), default, skip_if = "super::is_high")]
+    pub rid: Rid,
+}
+
+/// The video of a subscription comes in another encoding from its latest key frame on, or again after
+/// a pause, or is paused because not everything gets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct LayerChangedNotice {
+    /// The stream.
+    #[n(0)]
+    pub stream_id: StreamId,
+    /// Which encoding comes; none while there is no room for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[n(1)]
+    pub rid: Option<Rid>,
 }
 
 /// Nobody takes this media of yours any more, or somebody takes it again. While paused it need not be sent.
@@ -255,4 +294,8 @@ pub struct SourcePausedNotice {
     /// Whether it is paused.
     #[n(2)]
     pub paused: bool,
+    /// Which encoding of it; `h` when absent.
+    #[serde(default, skip_serializing_if = "super::is_high")]
+    #[cbor(n(3), default, skip_if = "super::is_high")]
+    pub rid: Rid,
 }

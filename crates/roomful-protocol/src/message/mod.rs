@@ -7,16 +7,17 @@ mod room;
 mod stay;
 
 use minicbor::{Decode, Encode};
+use roomful_types::Rid;
 use serde::{Deserialize, Serialize};
 
 pub use media::{
-    OfferRequest, OfferResponse, PublishRequest, PublishResponse, PublishedTrack, SlotBoundNotice, SlotMids,
-    SourcePausedNotice, SubscribeRequest, UnpublishRequest, UnsubscribeRequest, UpdateStreamRequest,
-    UpdateSubscriptionRequest,
+    LayerChangedNotice, OfferRequest, OfferResponse, PublishRequest, PublishResponse, PublishedTrack,
+    SlotBoundNotice, SlotMids, SourcePausedNotice, SubscribeRequest, UnpublishRequest, UnsubscribeRequest,
+    UpdateStreamRequest, UpdateSubscriptionRequest,
 };
 pub use report::{
     DisableMetricsRequest, DominantSpeakerNotice, EnableMetricsRequest, NetworkMetricsNotice,
-    ParticipantMetricsInfo, SpeakingNotice, TrackMetricsInfo,
+    ParticipantMetricsInfo, QualityNotice, SpeakingNotice, TrackMetricsInfo,
 };
 pub use room::{
     ChatMessage, LeaveReason, MessageKind, MessageNotice, MessageRequest, ParticipantInfo,
@@ -97,6 +98,8 @@ direction! {
         16 "dominant_speaker_notice" DominantSpeakerNotice: "Another one speaks loudest, or nobody does.",
         17 "network_metrics_notice" NetworkMetricsNotice: "How networks do.",
         18 "disconnect_notice" DisconnectNotice: "The server ends this stay.",
+        19 "layer_changed_notice" LayerChangedNotice: "Video of a subscription comes in another encoding.",
+        20 "quality_notice" QualityNotice: "How a stream of the client does has changed.",
     }
 }
 
@@ -124,7 +127,43 @@ pub struct RoomVersion(#[n(0)] pub u64);
 #[cbor(transparent)]
 pub struct OfferId(#[n(0)] pub u32);
 
-/// What is usually so is not written.
+impl ClientMessage {
+    /// Returns the number of the request.
+    #[must_use]
+    pub const fn request(&self) -> RequestId {
+        match self {
+            Self::JoinRequest(message) => message.request,
+            Self::ResumeRequest(message) => message.request,
+            Self::UpdateTokenRequest(message) => message.request,
+            Self::EnableMetricsRequest(message) => message.request,
+            Self::DisableMetricsRequest(message) => message.request,
+            Self::LeaveRequest(message) => message.request,
+            Self::PingRequest(message) => message.request,
+            Self::OfferRequest(message) => message.request,
+            Self::PublishRequest(message) => message.request,
+            Self::UpdateStreamRequest(message) => message.request,
+            Self::UnpublishRequest(message) => message.request,
+            Self::SubscribeRequest(message) => message.request,
+            Self::UpdateSubscriptionRequest(message) => message.request,
+            Self::UnsubscribeRequest(message) => message.request,
+            Self::MessageRequest(message) => message.request,
+        }
+    }
+}
+
+/// Most video has one encoding, and most subscriptions no priority: what is usually so is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub(crate) const fn is_high(rid: &Rid) -> bool {
+    matches!(rid, Rid::High)
+}
+
+/// The same for numbers.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub(crate) const fn is_zero(value: &u8) -> bool {
+    *value == 0
+}
+
+/// The same for what is seldom so.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 pub(crate) const fn is_false(value: &bool) -> bool {
     !*value

@@ -65,6 +65,18 @@ pub struct DominantSpeakerNotice {
     pub participant_id: Option<ParticipantId>,
 }
 
+/// How a stream that the client sends or takes does, whenever that changes; the worse of its tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[cbor(map)]
+pub struct QualityNotice {
+    /// The stream.
+    #[n(0)]
+    pub stream_id: StreamId,
+    /// How it does: 0 broken, 1 bad, 2 poor, 3 fair, 4 good, 5 excellent.
+    #[n(1)]
+    pub quality: u8,
+}
+
 /// How the networks of some participants do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]

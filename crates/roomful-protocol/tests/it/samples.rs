@@ -1,7 +1,7 @@
 //! One message of every kind at least, and of those with optional parts one with and one without.
 
 use roomful_protocol::*;
-use roomful_types::{Codec, MediaKind, Mid, ParticipantId, RoomId, StreamId, StreamKey};
+use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Rid, RoomId, StreamId, StreamKey};
 
 type Samples<M> = Vec<(&'static str, M)>;
 
@@ -29,11 +29,11 @@ fn slots() -> Vec<SlotMids> {
 }
 
 fn audio() -> PublishedTrack {
-    PublishedTrack { mid: mid("0"), codec: Codec::Opus, first_timestamp: 960 }
+    PublishedTrack { mid: mid("0"), codec: Codec::Opus, first_timestamp: 960, simulcast: false }
 }
 
 fn video() -> PublishedTrack {
-    PublishedTrack { mid: mid("1"), codec: Codec::Vp8, first_timestamp: 3000 }
+    PublishedTrack { mid: mid("1"), codec: Codec::Vp8, first_timestamp: 3000, simulcast: true }
 }
 
 fn ada() -> ParticipantInfo {
@@ -68,6 +68,7 @@ fn bound() -> SlotBoundNotice {
         codec: Codec::Vp8,
         first_sequence: 4711,
         first_timestamp: 90_000,
+        rid: Rid::High,
     }
 }
 
@@ -143,6 +144,8 @@ pub(crate) fn client() -> Samples<ClientMessage> {
                 audio: true,
                 video: true,
                 paused: false,
+                preferred_layer: None,
+                priority: 0,
             }
             .into(),
         ),
@@ -153,8 +156,10 @@ pub(crate) fn client() -> Samples<ClientMessage> {
                 participant_id: ADA,
                 key: key(),
                 audio: true,
-                video: false,
+                video: true,
                 paused: true,
+                preferred_layer: Some(Rid::Medium),
+                priority: 3,
             }
             .into(),
         ),
@@ -224,6 +229,7 @@ pub(crate) fn server() -> Samples<ServerMessage> {
                     stream_id: STREAM,
                     kind: MediaKind::Audio,
                     paused: false,
+                    rid: Rid::High,
                 }],
                 speaking: vec![SpeakingNotice {
                     participant_id: ADA,
@@ -268,7 +274,8 @@ pub(crate) fn server() -> Samples<ServerMessage> {
         ("slot_bound_notice", bound().into()),
         (
             "source_paused_notice",
-            SourcePausedNotice { stream_id: STREAM, kind: MediaKind::Video, paused: true }.into(),
+            SourcePausedNotice { stream_id: STREAM, kind: MediaKind::Video, paused: true, rid: Rid::Low }
+                .into(),
         ),
         (
             "message_notice",
@@ -298,6 +305,9 @@ pub(crate) fn server() -> Samples<ServerMessage> {
             }
             .into(),
         ),
+        ("layer_changed_notice", LayerChangedNotice { stream_id: STREAM, rid: Some(Rid::Medium) }.into()),
+        ("layer_changed_notice.none", LayerChangedNotice { stream_id: STREAM, rid: None }.into()),
+        ("quality_notice", QualityNotice { stream_id: STREAM, quality: 3 }.into()),
         ("disconnect_notice", DisconnectNotice { reason: DisconnectReason::RoomExpired }.into()),
     ]
 }

@@ -8,14 +8,14 @@ mod speech;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use roomful_types::{AudioLevel, Codec, MediaKind, Mid, ParticipantId};
+use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Mid, ParticipantId, Rid};
 
 use crate::media::{MediaCommand, MediaNotice, SourceId};
 use keyframe::KeyframeRequests;
-use slot::Slot;
+use slot::{Change, Slot};
 use source::Source;
 
 /// Forwards media among the peers of one shard.
@@ -30,8 +30,8 @@ pub struct Forwarder {
     subscribers: BTreeMap<ParticipantId, BTreeMap<Mid, Slot>>,
     /// Sources with packets that are not forwarded yet.
     fresh: BTreeSet<SourceId>,
-    /// Sources that owe a key frame.
-    owing: BTreeSet<SourceId>,
+    /// Encodings that owe a key frame.
+    owing: BTreeSet<(SourceId, Rid)>,
     /// Sources on which somebody may be heard.
     heard: BTreeSet<SourceId>,
     /// Sections whose history is nobody's any more.
@@ -42,6 +42,7 @@ pub struct Forwarder {
     /// Reused for every subscriber's share.
     share: Vec<OutgoingPacket>,
     forwarded: u64,
+    rates_at: Option<Instant>,
     seed: u64,
     /// The time of the latest turn or command.
     now: Option<Instant>,
@@ -52,8 +53,8 @@ pub trait Egress {
     /// Sends packets to one subscriber, in this order.
     fn send(&mut self, peer: ParticipantId, packets: &[OutgoingPacket]);
 
-    /// Asks a publisher for a key frame on one of its sections.
-    fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid);
+    /// Asks a publisher for a key frame of an encoding on one of its sections.
+    fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid, rid: Rid);
 
     /// Drops what was sent to a subscriber on a section: none of it may be sent again.
     fn forget(&mut self, peer: ParticipantId, mid: Mid);
@@ -105,22 +106,24 @@ impl Forwarder {
                 }
             }
             MediaCommand::RemovePeer { peer } => self.remove_peer(peer),
-            MediaCommand::PutSource { source, peer, mid, codec, first_timestamp } => {
-                self.put_source(source, Source::new(peer, mid, codec, first_timestamp, now), now);
+            MediaCommand::PutSource { source, peer, mid, codec, first_timestamp, simulcast } => {
+                let fresh = Source::new(peer, mid, codec, first_timestamp, simulcast, now);
+                self.put_source(source, fresh, now);
             }
             MediaCommand::EnableSource { source, enabled } => self.enable_source(source, enabled, now),
             MediaCommand::RemoveSource { source } => self.remove_source(source),
-            MediaCommand::Bind { peer, mid, source } => self.bind(peer, mid, source, now),
+            MediaCommand::Bind { peer, mid, source, layer } => self.bind(peer, mid, source, layer, now),
+            MediaCommand::SetLayer { peer, mid, layer } => self.set_layer(peer, mid, layer, now),
             MediaCommand::Unbind { peer, mid } => self.unbind(peer, mid),
         }
     }
 
     /// Takes one packet in. What belongs to no source, or to a disabled one, is dropped.
-    pub fn ingest(&mut self, peer: ParticipantId, mid: Mid, packet: SourcePacket) {
+    pub fn ingest(&mut self, peer: ParticipantId, mid: Mid, rid: Rid, packet: SourcePacket) {
         let Some(id) = self.ingress.get(&(peer, mid)) else { return };
         let Some(source) = self.sources.get_mut(id) else { return };
         let level = packet.audio_level;
-        if source.ingest(packet, self.now) {
+        if source.ingest(rid, packet, self.now) {
             self.fresh.insert(*id);
             if let (Some(level), Some(now)) = (level, self.now) {
                 source.speech.hear(level, now);
@@ -152,13 +155,14 @@ impl Forwarder {
         }
         self.request_keyframes(egress, now);
         self.report_speech(now);
+        self.report_rates(now);
     }
 
     /// Notes that a subscriber lost its picture on a section and asks for a key frame.
     pub fn keyframe_requested(&mut self, peer: ParticipantId, mid: Mid, now: Instant) {
         let slot = self.subscribers.get(&peer).and_then(|sections| sections.get(&mid));
-        if let Some(source) = slot.and_then(Slot::source) {
-            self.owe_keyframe(source, |requests| requests.want(now));
+        if let Some((slot, source)) = slot.and_then(|slot| Some((slot, slot.source()?))) {
+            self.owe_keyframe(source, slot.layer(), |requests| requests.want(now));
         }
     }
 
@@ -171,7 +175,8 @@ impl Forwarder {
     /// Returns when [`forward`](Self::forward) must be called again although nothing arrived.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let keyframes = self.owing.iter().filter_map(|id| self.sources.get(id)?.keyframe.due());
+        let due = |(id, rid): &(SourceId, Rid)| self.sources.get(id)?.encoding(*rid)?.keyframe.due();
+        let keyframes = self.owing.iter().filter_map(due);
         let speech = self.heard.iter().filter_map(|id| self.sources.get(id)?.speech.deadline());
         keyframes.chain(speech).min()
     }
@@ -204,16 +209,20 @@ impl Forwarder {
         for (mid, slot) in sections {
             let Some(id) = slot.source().filter(|id| self.fresh.contains(id)) else { continue };
             let Some(source) = self.sources.get(&id) else { continue };
-            if let Some(start) = slot.collect(*mid, source, now, &mut self.share) {
-                self.notices.push_back(MediaNotice::Bound {
+            let Some(change) = slot.collect(*mid, source, now, &mut self.share) else { continue };
+            let (mid, layer) = (*mid, slot.layer());
+            self.notices.push_back(match change {
+                Change::Began(start) => MediaNotice::Bound {
                     peer,
-                    mid: *mid,
+                    mid,
                     source: id,
                     codec: source.codec,
                     first_sequence: start.sequence as u16,
                     first_timestamp: start.timestamp,
-                });
-            }
+                    layer,
+                },
+                Change::Switched => MediaNotice::Switched { peer, mid, source: id, layer },
+            });
         }
         if !self.share.is_empty() {
             self.forwarded += self.share.len() as u64;
@@ -224,16 +233,19 @@ impl Forwarder {
 
     fn request_keyframes(&mut self, egress: &mut impl Egress, now: Instant) {
         let sources = &mut self.sources;
-        self.owing.retain(|id| {
+        self.owing.retain(|(id, rid)| {
             let Some(source) = sources.get_mut(id) else { return false };
-            if source.sections.is_empty() || !source.enabled {
+            let is_idle = source.sections.is_empty() || !source.enabled;
+            let (peer, mid) = (source.peer, source.mid);
+            let requests = &mut source.encoding_mut(*rid).keyframe;
+            if is_idle {
                 // Its publisher is paused or muted, and would be asked for ever.
-                source.keyframe.satisfy();
+                requests.satisfy();
             }
-            if source.keyframe.take_due(now) {
-                egress.request_keyframe(source.peer, source.mid);
+            if requests.take_due(now) {
+                egress.request_keyframe(peer, mid, *rid);
             }
-            source.keyframe.due().is_some()
+            requests.due().is_some()
         });
     }
 
@@ -242,11 +254,28 @@ impl Forwarder {
         self.heard.retain(|id| {
             let Some(source) = sources.get_mut(id) else { return false };
             if let Some(level) = source.speech.report(now) {
-                notices.push_back(MediaNotice::Speaking { source: *id, level });
+                notices.push_back(MediaNotice::Speaking { peer: source.peer, source: *id, level });
                 return level.is_some();
             }
             true
         });
+    }
+
+    /// Tells once a second what came in how many bits.
+    fn report_rates(&mut self, now: Instant) {
+        let since = *self.rates_at.get_or_insert(now);
+        let passed = now.saturating_duration_since(since);
+        if passed < RATES_INTERVAL {
+            return;
+        }
+        self.rates_at = Some(now);
+        for (id, source) in &mut self.sources {
+            let rates: Vec<_> =
+                source.take_bytes().map(|(rid, bytes)| (rid, Bitrate::of(bytes, passed))).collect();
+            if !rates.is_empty() {
+                self.notices.push_back(MediaNotice::Rates { peer: source.peer, source: *id, rates });
+            }
+        }
     }
 
     fn put_source(&mut self, id: SourceId, mut source: Source, now: Instant) {
@@ -275,7 +304,9 @@ impl Forwarder {
     fn begin_anew(&mut self, id: SourceId, now: Instant) {
         let sections = self.sources.get(&id).map(|source| source.sections.clone()).unwrap_or_default();
         for (peer, mid) in sections {
-            self.bind(peer, mid, id, now);
+            let slot = self.subscribers.get(&peer).and_then(|sections| sections.get(&mid));
+            let layer = slot.map_or(Rid::High, Slot::wanted);
+            self.bind(peer, mid, id, layer, now);
         }
     }
 
@@ -289,7 +320,7 @@ impl Forwarder {
             }
         }
         self.fresh.remove(&id);
-        self.owing.remove(&id);
+        self.owing.retain(|(owing, _)| *owing != id);
         self.heard.remove(&id);
     }
 
@@ -312,13 +343,25 @@ impl Forwarder {
         }
     }
 
-    fn bind(&mut self, peer: ParticipantId, mid: Mid, id: SourceId, now: Instant) {
+    fn bind(&mut self, peer: ParticipantId, mid: Mid, id: SourceId, layer: Rid, now: Instant) {
         self.unbind(peer, mid);
         let slot = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid));
         let (Some(slot), Some(source)) = (slot, self.sources.get_mut(&id)) else { return };
-        slot.bind(id, source.codec, &mut self.seed);
+        let layer = source.offered(layer);
+        slot.bind(id, layer, source.codec, &mut self.seed);
         source.sections.insert((peer, mid));
-        self.owe_keyframe(id, |requests| requests.want_first(now));
+        self.owe_keyframe(id, layer, |requests| requests.want_first(now));
+    }
+
+    fn set_layer(&mut self, peer: ParticipantId, mid: Mid, layer: Rid, now: Instant) {
+        let slot = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid));
+        let Some((slot, id)) = slot.and_then(|slot| slot.source().map(|id| (slot, id))) else { return };
+        let Some(layer) = self.sources.get(&id).map(|source| source.offered(layer)) else { return };
+        let is_new = layer != slot.layer();
+        slot.set_layer(layer);
+        if is_new {
+            self.owe_keyframe(id, layer, |requests| requests.want_first(now));
+        }
     }
 
     fn unbind(&mut self, peer: ParticipantId, mid: Mid) {
@@ -332,12 +375,15 @@ impl Forwarder {
         }
     }
 
-    fn owe_keyframe(&mut self, id: SourceId, want: impl FnOnce(&mut KeyframeRequests)) {
+    fn owe_keyframe(&mut self, id: SourceId, rid: Rid, want: impl FnOnce(&mut KeyframeRequests)) {
         if let Some(source) = self.sources.get_mut(&id).filter(|source| source.enabled)
             && id.kind == MediaKind::Video
         {
-            want(&mut source.keyframe);
-            self.owing.insert(id);
+            want(&mut source.encoding_mut(rid).keyframe);
+            self.owing.insert((id, rid));
         }
     }
 }
+
+/// How often it is told how much comes of each source.
+const RATES_INTERVAL: Duration = Duration::from_secs(1);

@@ -91,7 +91,8 @@ impl Media {
             MediaCommand::PutSource { source, peer, .. } => {
                 self.sources.insert(source, peer);
             }
-            MediaCommand::Bind { peer, mid, source } => {
+            MediaCommand::SetLayer { .. } => {}
+            MediaCommand::Bind { peer, mid, source, .. } => {
                 assert!(self.sources.contains_key(&source), "only what is there can be bound");
                 assert_eq!(self.routes.insert((peer, mid), source), None, "a section is unbound first");
             }
@@ -287,6 +288,7 @@ impl Watcher {
                     codec: Codec::Vp8,
                     first_sequence: 0,
                     first_timestamp: 0,
+                    layer: Rid::High,
                 }));
             }
             Step::Publish(client, key, sound, picture) => {

@@ -104,6 +104,7 @@ fn a_report_is_passed_on_as_long_as_it_holds() {
             codec: Codec::Vp8,
             first_sequence: 7,
             first_timestamp: 900,
+            layer: Rid::High,
         })
     };
     let of_cam = bound(&world, "cam", MediaKind::Video, "v0");

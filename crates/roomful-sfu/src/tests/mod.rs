@@ -4,6 +4,7 @@
 
 mod forwarder;
 mod laws;
+mod layers;
 mod liveness;
 mod media;
 mod messages;
@@ -25,7 +26,7 @@ use roomful_protocol::{
     StreamInfo, SubscribeRequest, TrackInfo, UnpublishRequest, UnsubscribeRequest, UpdateStreamRequest,
     UpdateSubscriptionRequest, WIRE_VERSION,
 };
-use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Permissions, RoomId, StreamId, StreamKey};
+use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId, StreamId, StreamKey};
 
 use crate::{
     Admission, AdmissionError, Grant, GrantId, Input, MediaCommand, MediaNotice, Output, RoomSessionId,
@@ -246,7 +247,8 @@ impl World {
             }
             ServerMessage::SourcePausedNotice(message) => {
                 let verb = if message.paused { "pause" } else { "resume" };
-                format!("{verb} {} {}", self.what(message.stream_id), message.kind)
+                let rid = if message.rid == Rid::High { String::new() } else { format!(" {}", message.rid) };
+                format!("{verb} {} {}{rid}", self.what(message.stream_id), message.kind)
             }
             ServerMessage::MessageNotice(message) => {
                 let to = match &message.recipients {
@@ -279,6 +281,13 @@ impl World {
             ServerMessage::NetworkMetricsNotice(message) => {
                 format!("metrics of {}", message.participants.len())
             }
+            ServerMessage::LayerChangedNotice(message) => match message.rid {
+                Some(rid) => format!("{} comes at {rid}", self.what(message.stream_id)),
+                None => format!("no room for {}", self.what(message.stream_id)),
+            },
+            ServerMessage::QualityNotice(message) => {
+                format!("{} is at {}", self.what(message.stream_id), message.quality)
+            }
             ServerMessage::DisconnectNotice(message) => format!("goodbye {:?}", message.reason),
         }
     }
@@ -290,7 +299,7 @@ impl World {
                 format!("media: offer {} of {} with {} slots", offer.0, self.who(*peer), slots.len())
             }
             MediaCommand::RemovePeer { peer } => format!("media: remove {}", self.who(*peer)),
-            MediaCommand::PutSource { source: id, peer, mid, codec, first_timestamp } => {
+            MediaCommand::PutSource { source: id, peer, mid, codec, first_timestamp, .. } => {
                 let (source, who) = (source(id), self.who(*peer));
                 format!("media: put {source} of {who} {codec} on {mid} from {first_timestamp}")
             }
@@ -298,8 +307,12 @@ impl World {
                 format!("media: {} {}", if *enabled { "enable" } else { "disable" }, source(id))
             }
             MediaCommand::RemoveSource { source: id } => format!("media: remove {}", source(id)),
-            MediaCommand::Bind { peer, mid, source: id } => {
-                format!("media: bind {} to {} on {mid}", source(id), self.who(*peer))
+            MediaCommand::Bind { peer, mid, source: id, layer } => {
+                let layer = if *layer == Rid::High { String::new() } else { format!(" at {layer}") };
+                format!("media: bind {}{layer} to {} on {mid}", source(id), self.who(*peer))
+            }
+            MediaCommand::SetLayer { peer, mid, layer } => {
+                format!("media: {layer} to {} on {mid}", self.who(*peer))
             }
             MediaCommand::Unbind { peer, mid } => format!("media: unbind {} on {mid}", self.who(*peer)),
         }
@@ -363,11 +376,11 @@ fn slots(count: usize) -> Vec<SlotMids> {
 }
 
 fn audio(name: &str) -> PublishedTrack {
-    PublishedTrack { mid: mid(name), codec: Codec::Opus, first_timestamp: 48 }
+    PublishedTrack { mid: mid(name), codec: Codec::Opus, first_timestamp: 48, simulcast: false }
 }
 
 fn video(name: &str) -> PublishedTrack {
-    PublishedTrack { mid: mid(name), codec: Codec::Vp8, first_timestamp: 90 }
+    PublishedTrack { mid: mid(name), codec: Codec::Vp8, first_timestamp: 90, simulcast: false }
 }
 
 fn join_request(request: RequestId, token: &str) -> JoinRequest {
@@ -427,7 +440,18 @@ fn subscribe(publisher: u64, name: &str, slot: u16, audio: bool, video: bool) ->
     let key = key(name);
     move |request, world: &World| {
         let participant_id = world.id(publisher);
-        SubscribeRequest { request, participant_id, key, slot, audio, video, paused: false }.into()
+        SubscribeRequest {
+            request,
+            participant_id,
+            key,
+            slot,
+            audio,
+            video,
+            paused: false,
+            preferred_layer: None,
+            priority: 0,
+        }
+        .into()
     }
 }
 
@@ -435,7 +459,17 @@ fn resubscribe(publisher: u64, name: &str, audio: bool, video: bool) -> impl Ask
     let key = key(name);
     move |request, world: &World| {
         let participant_id = world.id(publisher);
-        UpdateSubscriptionRequest { request, participant_id, key, audio, video, paused: false }.into()
+        UpdateSubscriptionRequest {
+            request,
+            participant_id,
+            key,
+            audio,
+            video,
+            paused: false,
+            preferred_layer: None,
+            priority: 0,
+        }
+        .into()
     }
 }
 

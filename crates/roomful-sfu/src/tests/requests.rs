@@ -37,8 +37,8 @@ fn the_first_taker_resumes_a_source_and_the_last_one_pauses_it() {
         2,
         subscribe(1, "cam", 1, true, true),
         "media: bind cam audio to p2 on a1
-         to 1: resume cam audio
          media: bind cam video to p2 on v1
+         to 1: resume cam audio
          to 1: resume cam video
          to 2: done",
     );
@@ -52,8 +52,8 @@ fn the_first_taker_resumes_a_source_and_the_last_one_pauses_it() {
         2,
         resubscribe(1, "cam", false, false),
         "media: unbind p2 on a1
-         to 1: pause cam audio
          media: unbind p2 on v1
+         to 1: pause cam audio
          to 2: done",
     );
     world.check(2, resubscribe(1, "cam", false, false), "to 2: done");

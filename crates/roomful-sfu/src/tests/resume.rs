@@ -190,6 +190,7 @@ fn a_resumed_client_hears_what_is_on_its_slots_and_what_of_its_own_is_taken() {
         codec: Codec::Opus,
         first_sequence: 7,
         first_timestamp: 960,
+        layer: Rid::High,
     }));
     world.lose(2);
     world.open(9);

@@ -9,7 +9,9 @@ impl World {
     fn check_heard(&mut self, stream: &str, quiet: Option<u8>, expected: &str) {
         let source = SourceId { stream: self.streams[stream], kind: MediaKind::Audio };
         let level = quiet.map(AudioLevel::from_negative_dbov);
-        self.check_input(Input::Media(MediaNotice::Speaking { source, level }), expected);
+        // Whose stream it is, the forwarder knows.
+        let peer = self.participants[&(if stream == "high" { 2 } else { 1 })];
+        self.check_input(Input::Media(MediaNotice::Speaking { peer, source, level }), expected);
     }
 }
 

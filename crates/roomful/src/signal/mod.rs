@@ -1,36 +1,17 @@
-//! The signalling connection: one task that moves messages between the server and the driver.
+//! Signalling over this machine's network.
 
 mod quic;
 mod websocket;
 
 use std::{future::Future, time::Duration};
 
-use roomful_protocol::{ClientMessage, Encoding, ServerMessage, SignalDecodeError};
-use tokio::{
-    sync::mpsc,
-    task::{AbortHandle, JoinHandle},
-    time::timeout,
+use roomful_protocol::{ClientMessage, Encoding, SignalDecodeError};
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::{
+    network::{SignalEvent, SignalLink},
+    options::RoomOptions,
 };
-
-use crate::options::RoomOptions;
-
-/// A connection, from the wish to open it on. Dropping it sends what was given to it, then closes.
-#[derive(Debug)]
-pub(crate) struct Signal {
-    outgoing: mpsc::UnboundedSender<ClientMessage>,
-    events: mpsc::Receiver<SignalEvent>,
-    task: AbortHandle,
-    is_open: bool,
-}
-
-/// What a connection reports.
-#[derive(Debug)]
-pub(crate) enum SignalEvent {
-    Opened,
-    Message(ServerMessage),
-    Malformed,
-    Closed,
-}
 
 /// Why a connection ended.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,55 +31,24 @@ trait Incoming: Send {
     fn recv(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, BoxError>> + Send;
 }
 
-/// Messages that wait for the driver; then the connection reads no more, and the server waits.
-const INCOMING_MAX: usize = 256;
-
 /// How long one message may wait for a network that takes nothing.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the good-bye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-impl Signal {
-    /// Starts to connect: over QUIC to a server whose address begins with `quic://`, by WebSocket to any other.
-    pub(crate) fn open(options: &RoomOptions) -> Self {
-        let (outgoing, to_send) = mpsc::unbounded_channel();
-        let (sender, events) = mpsc::channel(INCOMING_MAX);
-        let (url, fingerprint) = (options.server_url.clone(), options.server_fingerprint);
-        let task: JoinHandle<()> = tokio::spawn(async move {
-            let ended = match url.strip_prefix("quic://") {
-                Some(server) => quic::run(server, fingerprint, to_send, &sender).await,
-                None => websocket::run(&url, to_send, &sender).await,
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "signalling ended");
-            }
-            // Without its driver there is nobody to tell.
-            let _ = sender.send(SignalEvent::Closed).await;
-        });
-        Self { outgoing, events, task: task.abort_handle(), is_open: false }
-    }
-
-    pub(crate) fn send(&self, message: ClientMessage) {
-        // A connection that is gone says so through its events.
-        let _ = self.outgoing.send(message);
-    }
-
-    /// Waits for the next event. May be dropped at any time without losing one.
-    pub(crate) async fn recv(&mut self) -> SignalEvent {
-        let event = self.events.recv().await.unwrap_or(SignalEvent::Closed);
-        self.is_open |= matches!(event, SignalEvent::Opened);
-        event
-    }
-}
-
-impl Drop for Signal {
-    fn drop(&mut self) {
-        if !self.is_open {
-            // Nobody is there to say good-bye to, and connecting may take the system minutes to give up.
-            self.task.abort();
+/// Starts to connect: over QUIC to a server whose address begins with `quic://`, by WebSocket to any other.
+pub(crate) fn open(options: &RoomOptions) -> SignalLink {
+    let (url, fingerprint) = (options.server_url.clone(), options.server_fingerprint);
+    SignalLink::spawn(|to_send, events| async move {
+        let ended = match url.strip_prefix("quic://") {
+            Some(server) => quic::run(server, fingerprint, to_send, &events).await,
+            None => websocket::run(&url, to_send, &events).await,
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "signalling ended");
         }
-    }
+    })
 }
 
 /// Moves messages until one side ends the conversation.

@@ -18,7 +18,8 @@ use rustls::{
 };
 use tokio::{net::lookup_host, sync::mpsc};
 
-use super::{BoxError, Incoming, Outgoing, SignalEvent, converse, provide_crypto};
+use super::{BoxError, Incoming, Outgoing, converse, provide_crypto};
+use crate::network::SignalEvent;
 
 /// What both sides call the protocol (ALPN, RFC 7301).
 const ALPN: &[u8] = b"roomful/1";

@@ -11,7 +11,8 @@ use tokio_tungstenite::{
     tungstenite::{ClientRequestBuilder, Message, protocol::WebSocketConfig},
 };
 
-use super::{BoxError, Incoming, Outgoing, SignalEvent, converse, provide_crypto};
+use super::{BoxError, Incoming, Outgoing, converse, provide_crypto};
+use crate::network::SignalEvent;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roomful_state::TrackId;
-use roomful_types::{AudioLevel, Bitrate, Codec};
+use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Rid};
 use tokio::sync::{Notify, watch};
 
 /// Frames that wait to be sent before [`TrackWriter::write`] waits: a second of video.
@@ -40,10 +40,19 @@ pub struct LocalTrack {
     shared: Arc<Shared>,
 }
 
-/// Writes the frames of a [`LocalTrack`].
+/// How a video track is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VideoTrackOptions {
+    /// Whether there are three encodings of it, of full, half and quarter size, so that everybody gets the best one that gets
+    /// through to them. Default no.
+    pub simulcast: bool,
+}
+
+/// Writes the frames of one encoding of a [`LocalTrack`].
 #[derive(Debug)]
 pub struct TrackWriter {
     shared: Arc<Shared>,
+    rid: Rid,
     needs: watch::Receiver<Needs>,
     seen: Needs,
 }
@@ -55,7 +64,7 @@ pub enum TrackRequest {
     Keyframe,
     /// Not more than this, on average.
     TargetBitrate(Bitrate),
-    /// Nothing: nobody takes the track. Frames written now are dropped, so encoding them is a waste.
+    /// Nothing: nobody takes this encoding. Frames written now are dropped, so encoding them is a waste.
     Paused,
     /// Frames again, beginning with a key frame.
     Resumed,
@@ -65,6 +74,13 @@ pub enum TrackRequest {
 struct Shared {
     id: TrackId,
     codec: Codec,
+    /// The highest first; one without simulcast.
+    encodings: Vec<Encoding>,
+}
+
+#[derive(Debug)]
+struct Encoding {
+    rid: Rid,
     queue: Mutex<Queue>,
     has_room: Notify,
     needs: watch::Sender<Needs>,
@@ -93,20 +109,41 @@ impl Needs {
 }
 
 impl LocalTrack {
-    /// Makes a track and its writer. Which kind of track it is follows from the codec.
+    /// Makes a track of one encoding and its writer. Which kind of track it is follows from the codec.
     #[must_use]
     pub fn new(codec: Codec) -> (Self, TrackWriter) {
+        let (track, writers) = Self::with_options(codec, VideoTrackOptions::default());
+        let writer = writers.into_iter().next().expect("every track has an encoding");
+        (track, writer)
+    }
+
+    /// Makes a track and the writers of its encodings, the largest first. Audio has one, whatever the options say.
+    ///
+    /// With simulcast, frames of the same moment have the same media time in all encodings.
+    #[must_use]
+    pub fn with_options(codec: Codec, options: VideoTrackOptions) -> (Self, Vec<TrackWriter>) {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let (needs, receiver) = watch::channel(Needs::NONE);
+        let rids: &[Rid] = match (codec.kind(), options.simulcast) {
+            (MediaKind::Video, true) => &Rid::ALL,
+            (MediaKind::Audio, _) | (MediaKind::Video, false) => &[Rid::High],
+        };
+        let encoding = |rid: &Rid| {
+            let needs = watch::Sender::new(Needs::NONE);
+            Encoding { rid: *rid, queue: Mutex::default(), has_room: Notify::new(), needs }
+        };
         let shared = Arc::new(Shared {
             id: TrackId(LAST.fetch_add(1, Ordering::Relaxed)),
             codec,
-            queue: Mutex::default(),
-            has_room: Notify::new(),
-            needs,
+            encodings: rids.iter().map(encoding).collect(),
         });
-        let writer = TrackWriter { shared: shared.clone(), needs: receiver, seen: Needs::NONE };
-        (Self { shared }, writer)
+        let writer = |encoding: &Encoding| TrackWriter {
+            shared: shared.clone(),
+            rid: encoding.rid,
+            needs: encoding.needs.subscribe(),
+            seen: Needs::NONE,
+        };
+        let writers = shared.encodings.iter().map(writer).collect();
+        (Self { shared }, writers)
     }
 
     /// Returns the id by which the [`State`](crate::State) names the track.
@@ -120,21 +157,41 @@ impl LocalTrack {
     pub fn codec(&self) -> Codec {
         self.shared.codec
     }
+
+    /// Returns whether it has three encodings.
+    #[must_use]
+    pub fn is_simulcast(&self) -> bool {
+        self.shared.encodings.len() > 1
+    }
+}
+
+impl Shared {
+    fn encoding(&self, rid: Rid) -> Option<&Encoding> {
+        self.encodings.iter().find(|encoding| encoding.rid == rid)
+    }
 }
 
 impl TrackWriter {
+    /// Returns which encoding it writes.
+    #[must_use]
+    pub const fn rid(&self) -> Rid {
+        self.rid
+    }
+
     /// Writes a frame. Waits while 32 frames wait to be sent; going faster than real time is no error.
     ///
     /// Frames of a track that no stream has, that is muted or that nobody takes are dropped. May be dropped at any time: the
     /// frame is then written whole or not at all.
     pub async fn write(&self, frame: Frame) {
         let mut frame = Some(frame);
+        let encoding =
+            self.shared.encoding(self.rid).expect("a writer is made for an encoding that there is");
         loop {
-            let has_room = self.shared.has_room.notified();
+            let has_room = encoding.has_room.notified();
             let mut has_room = std::pin::pin!(has_room);
             has_room.as_mut().enable();
             {
-                let mut queue = self.shared.queue.lock();
+                let mut queue = encoding.queue.lock();
                 match queue.driver.clone() {
                     None => break,
                     Some(driver) if queue.frames.len() < QUEUE_MAX => {
@@ -182,42 +239,61 @@ pub(crate) struct Attachment {
 
 impl Attachment {
     pub(crate) fn new(track: LocalTrack, driver: Arc<Wake>) -> Self {
-        track.shared.queue.lock().driver = Some(driver.clone());
+        for encoding in &track.shared.encodings {
+            encoding.queue.lock().driver = Some(driver.clone());
+        }
         Self { track, driver }
     }
 
-    pub(crate) fn next_frame(&self) -> Option<Frame> {
-        let frame = self.track.shared.queue.lock().frames.pop_front();
+    pub(crate) fn codec(&self) -> Codec {
+        self.track.codec()
+    }
+
+    pub(crate) fn rids(&self) -> impl Iterator<Item = Rid> {
+        self.track.shared.encodings.iter().map(|encoding| encoding.rid)
+    }
+
+    pub(crate) fn next_frame(&self, rid: Rid) -> Option<Frame> {
+        let encoding = self.track.shared.encoding(rid)?;
+        let frame = encoding.queue.lock().frames.pop_front();
         if frame.is_some() {
-            self.track.shared.has_room.notify_waiters();
+            encoding.has_room.notify_waiters();
         }
         frame
     }
 
-    pub(crate) fn request_keyframe(&self) {
-        self.track.shared.needs.send_modify(|needs| needs.keyframes += 1);
+    pub(crate) fn request_keyframe(&self, rid: Rid) {
+        self.change(rid, |needs| needs.keyframes += 1);
     }
 
-    pub(crate) fn set_target(&self, target: Bitrate) {
-        self.track.shared.needs.send_modify(|needs| needs.target = Some(target));
+    pub(crate) fn set_target(&self, rid: Rid, target: Bitrate) {
+        self.change(rid, |needs| needs.target = Some(target));
     }
 
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.track.shared.needs.send_modify(|needs| needs.is_paused = paused);
+    pub(crate) fn set_paused(&self, rid: Rid, paused: bool) {
+        self.change(rid, |needs| needs.is_paused = paused);
+    }
+
+    fn change(&self, rid: Rid, change: impl FnOnce(&mut Needs)) {
+        if let Some(encoding) = self.track.shared.encoding(rid) {
+            encoding.needs.send_modify(change);
+        }
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let mut queue = self.track.shared.queue.lock();
-        if !queue.driver.as_ref().is_some_and(|driver| Arc::ptr_eq(driver, &self.driver)) {
-            // Another room has taken the track over.
-            return;
+        for encoding in &self.track.shared.encodings {
+            let mut queue = encoding.queue.lock();
+            if !queue.driver.as_ref().is_some_and(|driver| Arc::ptr_eq(driver, &self.driver)) {
+                // Another room has taken the track over.
+                continue;
+            }
+            queue.frames.clear();
+            queue.driver = None;
+            drop(queue);
+            encoding.has_room.notify_waiters();
+            self.set_paused(encoding.rid, true);
         }
-        queue.frames.clear();
-        queue.driver = None;
-        drop(queue);
-        self.track.shared.has_room.notify_waiters();
-        self.set_paused(true);
     }
 }

@@ -4,7 +4,7 @@ mod local;
 mod remote;
 
 pub(crate) use local::{Attachment, Wake};
-pub use local::{Frame, LocalTrack, TrackRequest, TrackWriter};
+pub use local::{Frame, LocalTrack, TrackRequest, TrackWriter, VideoTrackOptions};
 pub(crate) use remote::{Feed, Pushed};
 pub use remote::{RemoteFrame, RemoteTrack, TrackReport};
 

@@ -145,6 +145,11 @@ impl Stream for RemoteTrack {
 }
 
 impl Feed {
+    /// Returns what the track has received so far.
+    pub(crate) fn report(&self) -> TrackReport {
+        self.queue.upgrade().map(|queue| queue.lock().report).unwrap_or_default()
+    }
+
     /// Puts a frame in, and drops by the policy of [`RemoteTrack`] when there is no room.
     pub(crate) fn push(&mut self, frame: ReceivedFrame) -> Pushed {
         let Some(queue) = self.queue.upgrade() else { return Pushed::Done };

@@ -4,7 +4,6 @@ pub(crate) mod player;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod tap;
-pub(crate) mod wire;
 
 use std::{fmt::Debug, path::Path, time::Duration};
 

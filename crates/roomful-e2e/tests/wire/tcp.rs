@@ -9,13 +9,13 @@ use tokio::{
     task::JoinSet,
 };
 
-pub(crate) struct Wire {
+pub(crate) struct TcpWire {
     address: SocketAddr,
     whole: watch::Sender<bool>,
     _task: JoinSet<()>,
 }
 
-impl Wire {
+impl TcpWire {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("bound");
@@ -47,8 +47,8 @@ impl Wire {
         Self { address, whole, _task: task }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn cut(&self) {

@@ -1,24 +1,24 @@
 //! The peers of a shard, and how to find the one that a datagram is for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::Ordering,
     time::Instant,
 };
 
 use roomful_media::{
-    Datagram, ReceivedPacket, SentPacket, ServerCertificate, ServerOutput, ServerPeer, Transmit, local_ufrag,
+    Datagram, Measure, ReceivedPacket, SentPacket, ServerCertificate, ServerOutput, ServerPeer, Transmit,
+    local_ufrag,
 };
-use roomful_sfu::{Forwarder, OutgoingPacket, SourcePacket};
-use roomful_types::{Mid, ParticipantId};
-use roomful_udp::Arrival;
+use roomful_sfu::{Forwarder, MediaNotice, OutgoingPacket, SectionMeasure, SourcePacket};
+use roomful_types::{Mid, ParticipantId, Rid};
 
-use super::Counters;
+use crate::shard::ShardStats;
 
 /// All peers of one shard.
-pub(super) struct Peers {
+#[derive(Debug)]
+pub(crate) struct Peers {
     certificate: ServerCertificate,
     /// Where clients are told to send to.
     advertised: Vec<SocketAddr>,
@@ -29,13 +29,15 @@ pub(super) struct Peers {
 }
 
 /// Where the outputs of peers go in one turn.
-pub(super) struct Turn<'a> {
-    pub(super) now: Instant,
-    pub(super) forwarder: &'a mut Forwarder,
-    pub(super) outgoing: &'a mut Vec<Transmit>,
-    pub(super) counters: &'a Counters,
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Instant,
+    pub(crate) forwarder: &'a mut Forwarder,
+    pub(crate) outgoing: &'a mut VecDeque<Transmit>,
+    pub(crate) notices: &'a mut VecDeque<MediaNotice>,
+    pub(crate) stats: &'a mut ShardStats,
 }
 
+#[derive(Debug)]
 struct Entry {
     peer: ServerPeer,
     ufrag: String,
@@ -49,7 +51,7 @@ struct Entry {
 const ADDRESSES_PER_PEER: usize = 8;
 
 impl Peers {
-    pub(super) fn new(advertised: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(advertised: Vec<SocketAddr>) -> Self {
         Self {
             certificate: ServerCertificate::generate(),
             advertised,
@@ -61,7 +63,7 @@ impl Peers {
     }
 
     /// Answers an offer; the first one makes the peer.
-    pub(super) fn accept_offer(
+    pub(crate) fn accept_offer(
         &mut self,
         id: ParticipantId,
         sdp: &str,
@@ -85,7 +87,7 @@ impl Peers {
         Some(answer)
     }
 
-    pub(super) fn remove(&mut self, id: ParticipantId) {
+    pub(crate) fn remove(&mut self, id: ParticipantId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.by_ufrag.remove(&entry.ufrag);
         self.by_address.retain(|_, peer| *peer != id);
@@ -93,14 +95,10 @@ impl Peers {
     }
 
     /// Takes in a datagram.
-    pub(super) fn receive(&mut self, arrival: &Arrival<'_>, turn: &mut Turn<'_>) {
-        let datagram = Datagram {
-            source: arrival.source,
-            destination: self.candidate(arrival.destination),
-            bytes: arrival.bytes,
-        };
+    pub(crate) fn receive(&mut self, datagram: Datagram<'_>, turn: &mut Turn<'_>) {
+        let datagram = Datagram { destination: self.candidate(datagram.destination), ..datagram };
         let Some(id) = self.find(datagram) else {
-            turn.counters.ignored.fetch_add(1, Ordering::Relaxed);
+            turn.stats.datagrams_ignored += 1;
             return;
         };
         let now = turn.now;
@@ -109,27 +107,27 @@ impl Peers {
     }
 
     /// Queues packets at a subscriber, for its next step.
-    pub(super) fn send(&mut self, id: ParticipantId, packets: &[OutgoingPacket]) {
+    pub(crate) fn send(&mut self, id: ParticipantId, packets: &[OutgoingPacket]) {
         self.isolate(id, |entry| entry.peer.send(packets.iter().map(sent)));
     }
 
-    pub(super) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid) {
-        self.isolate(id, |entry| entry.peer.request_keyframe(mid));
+    pub(crate) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid, rid: Rid) {
+        self.isolate(id, |entry| entry.peer.request_keyframe(mid, rid));
     }
 
-    pub(super) fn forget_history(&mut self, id: ParticipantId, mid: Mid) {
+    pub(crate) fn forget_history(&mut self, id: ParticipantId, mid: Mid) {
         self.isolate(id, |entry| entry.peer.forget_history(mid));
     }
 
     /// Lets a peer's time pass and takes its outputs.
-    pub(super) fn step(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
+    pub(crate) fn step(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
         let now = turn.now;
         self.isolate(id, |entry| entry.peer.handle_timeout(now));
         self.drain(id, turn);
     }
 
     /// Steps every peer whose time has come.
-    pub(super) fn run_timers(&mut self, turn: &mut Turn<'_>) {
+    pub(crate) fn run_timers(&mut self, turn: &mut Turn<'_>) {
         let due = |(at, id): &(Instant, ParticipantId)| (*at <= turn.now).then_some(*id);
         for id in self.deadlines.iter().map_while(due).collect::<Vec<_>>() {
             self.step(id, turn);
@@ -137,7 +135,7 @@ impl Peers {
     }
 
     /// Returns when the next peer's time comes.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
@@ -148,13 +146,20 @@ impl Peers {
                     if let Some(entry) = self.entries.get_mut(&id) {
                         entry.path = Some(transmit.destination);
                     }
-                    turn.outgoing.push(transmit);
+                    turn.outgoing.push_back(transmit);
                 }
-                ServerOutput::Packet(mid, packet) => {
-                    turn.counters.received.fetch_add(1, Ordering::Relaxed);
-                    turn.forwarder.ingest(id, mid, source(packet));
+                ServerOutput::Packet(mid, rid, packet) => {
+                    turn.stats.packets_received += 1;
+                    turn.forwarder.ingest(id, mid, rid, source(packet));
                 }
                 ServerOutput::KeyframeRequest(mid) => turn.forwarder.keyframe_requested(id, mid, turn.now),
+                ServerOutput::Measured(measure) => {
+                    let measure = section_measure(measure);
+                    turn.notices.push_back(MediaNotice::Measured { peer: id, measure });
+                }
+                ServerOutput::Estimated(available) => {
+                    turn.notices.push_back(MediaNotice::Estimated { peer: id, available });
+                }
                 ServerOutput::Wait(until) => return self.schedule(id, until),
             }
         }
@@ -220,6 +225,12 @@ impl Peers {
 /// Returns whether a peer's media goes to an address.
 fn is_path_of(entries: &BTreeMap<ParticipantId, Entry>, id: ParticipantId, address: SocketAddr) -> bool {
     entries.get(&id).is_some_and(|entry| entry.peer.is_connected() && entry.path == Some(address))
+}
+
+fn section_measure(measure: Measure) -> SectionMeasure {
+    let Measure { mid, is_inbound, packets, progress, fraction_lost, jitter, round_trip_time } = measure;
+    let fraction_lost = (fraction_lost.clamp(0.0, 1.0) * 255.0) as u8;
+    SectionMeasure { mid, is_inbound, packets, progress, fraction_lost, jitter, round_trip_time }
 }
 
 fn source(packet: ReceivedPacket) -> SourcePacket {

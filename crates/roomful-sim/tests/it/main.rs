@@ -1,0 +1,3 @@
+//! Rooms of the SDK against the fake server, on a paused clock.
+
+mod sdk;

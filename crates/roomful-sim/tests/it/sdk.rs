@@ -1,0 +1,68 @@
+//! The fake server as a user of it sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use roomful::{Codec, Frame, LocalTrack, Room, StreamKey, SubscriptionConfig, TrackRequest, Tracks};
+use roomful_sim::{
+    LinkConfig,
+    sdk::{FakeNetwork, FakeServer, FakeServerConfig},
+};
+
+/// Publishes a picture 30 times a second, for ever.
+async fn film(room: &Room, key: &StreamKey) {
+    let (track, mut writer) = LocalTrack::new(Codec::Vp8);
+    room.add_stream(key, Tracks { audio: None, video: Some(track) }).await.expect("publishes");
+    tokio::spawn(async move {
+        let mut needs_keyframe = true;
+        for number in 0..u64::MAX {
+            let media_time = Duration::from_millis(number * 33);
+            let head: &[u8] =
+                if needs_keyframe { &[0x10, 0, 0, 0x9d, 1, 0x2a, 1, 0, 1, 0] } else { &[0x11, 0, 0] };
+            let data = Bytes::from([head, &number.to_be_bytes()].concat());
+            let duration = Duration::from_millis(33);
+            writer
+                .write(Frame { data, media_time, duration, is_keyframe: needs_keyframe, audio_level: None })
+                .await;
+            needs_keyframe = false;
+            let until = tokio::time::Instant::now() + duration;
+            while let Ok(request) = tokio::time::timeout_at(until, writer.request()).await {
+                needs_keyframe |= matches!(request, TrackRequest::Keyframe | TrackRequest::Resumed);
+            }
+        }
+    });
+}
+
+async fn call(server: &FakeServer, network: &Arc<FakeNetwork>) {
+    let (alice, bob) = (server.room("alice", network), server.room("bob", network));
+    alice.connect().await.expect("joins");
+    bob.connect().await.expect("joins");
+    let key = StreamKey::new("camera").expect("short");
+    film(&alice, &key).await;
+    let publisher = alice.state().local_participant_id().expect("joined");
+    while bob.participant_stream(publisher, &key).is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let tracks =
+        bob.add_subscription(publisher, &key, SubscriptionConfig::default()).await.expect("subscribes");
+    let mut video = tracks.video.expect("asked for");
+    for _ in 0..100 {
+        video.recv().await.expect("the subscription lasts");
+    }
+    bob.disconnect().await.expect("leaves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_flow_over_a_bad_network_on_virtual_time() {
+    let server = FakeServer::start(FakeServerConfig::default());
+    let link = LinkConfig {
+        loss: 0.1,
+        jitter: Duration::from_millis(5),
+        ..LinkConfig::delayed(Duration::from_millis(40))
+    };
+    let network = server.network(link);
+    let start = std::time::Instant::now();
+    let virtual_start = tokio::time::Instant::now();
+    call(&server, &network).await;
+    eprintln!("{:?} of virtual time in {:?}", virtual_start.elapsed(), start.elapsed());
+}
