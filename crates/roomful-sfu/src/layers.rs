@@ -285,7 +285,7 @@ impl Room {
     }
 
     /// Tells a publisher which encodings of a track have gained their first taker or lost their last.
-    fn tell_publisher(&mut self, source: SourceId, outbox: &mut Outbox) {
+    pub(crate) fn tell_publisher(&mut self, source: SourceId, outbox: &mut Outbox) {
         let Some(stream) = self.streams.get_mut(&source.stream) else { return };
         let publisher = self.participants.get(&stream.info.participant_id);
         let publisher = publisher.and_then(|publisher| publisher.line.session());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use roomful_types::{MediaKind, Mid};
+use roomful_types::{MediaKind, Mid, StreamId};
 
 use crate::media::SectionMeasure;
 
@@ -19,6 +19,8 @@ pub(crate) const EXCELLENT: Level = 5;
 #[derive(Debug, Default)]
 pub(crate) struct Quality {
     sections: BTreeMap<Mid, Section>,
+    /// The level of each stream that was last told.
+    told: BTreeMap<StreamId, Level>,
 }
 
 #[derive(Debug, Default)]
@@ -26,8 +28,6 @@ struct Section {
     latest: Option<SectionMeasure>,
     /// One per second, newest last.
     window: VecDeque<Second>,
-    /// The level that was last told.
-    told: Option<Level>,
 }
 
 /// One second of a section.
@@ -49,7 +49,7 @@ const ENOUGH: usize = 2;
 
 impl Quality {
     pub(crate) const fn new() -> Self {
-        Self { sections: BTreeMap::new() }
+        Self { sections: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// Takes a measurement in.
@@ -100,14 +100,19 @@ impl Quality {
         })
     }
 
-    /// Notes a level; returns whether it is another one than was told before.
-    pub(crate) fn tell(&mut self, mid: Mid, level: Level) -> bool {
-        self.sections.get_mut(&mid).is_some_and(|section| section.told.replace(level) != Some(level))
+    /// Notes the level of a stream; returns whether it is another one than was told before.
+    pub(crate) fn tell(&mut self, stream: StreamId, level: Level) -> bool {
+        self.told.insert(stream, level) != Some(level)
+    }
+
+    /// A stream is over, or no longer this participant's concern.
+    pub(crate) fn forget(&mut self, stream: StreamId) {
+        self.told.remove(&stream);
     }
 
     /// Whoever hears the levels has forgotten them.
     pub(crate) fn forget_told(&mut self) {
-        self.sections.values_mut().for_each(|section| section.told = None);
+        self.told.clear();
     }
 }
 

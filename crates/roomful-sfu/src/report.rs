@@ -51,7 +51,8 @@ impl Room {
         let bounds = limits::METRICS_INTERVAL_MS;
         let interval = Duration::from_millis((*interval_ms).clamp(*bounds.start(), *bounds.end()).into());
         let participant = self.participants.get_mut(&id).ok_or(ErrorCode::BadRequest)?;
-        let mut about = participant.report.take().map(|report| report.about).unwrap_or_default();
+        let before = participant.report.as_ref().map(|report| report.about.clone());
+        let mut about = before.unwrap_or_default();
         about.extend(participants);
         if about.len() > limits::METRICS_PARTICIPANTS_MAX {
             return Err(ErrorCode::LimitReached);
@@ -104,6 +105,7 @@ impl Room {
             if let Some(report) = &mut participant.report {
                 report.about.remove(&id);
             }
+            participant.report.take_if(|report| report.about.is_empty());
         }
     }
 
@@ -116,9 +118,9 @@ impl Room {
         let Some(way) = ways.iter().find(|way| way.mid == measure.mid) else { return };
         let own = ways.iter().filter(|one| one.stream == way.stream);
         let levels = own.filter_map(|one| participant.quality.level(one.mid, one.kind, one.share));
-        let (Some(quality), mid, stream_id) = (levels.min(), way.mid, way.stream) else { return };
+        let (Some(quality), stream_id) = (levels.min(), way.stream) else { return };
         let Some(participant) = self.participants.get_mut(&id) else { return };
-        if participant.quality.tell(mid, quality) {
+        if participant.quality.tell(stream_id, quality) {
             outbox.send_all(
                 participant.line.session().into_iter().collect(),
                 QualityNotice { stream_id, quality },

@@ -174,7 +174,9 @@ impl Room {
     /// Returns what a resume is told of the room: what is on the participant's slots, and which of its tracks are taken.
     pub(crate) fn media_of(&self, id: ParticipantId) -> (Vec<SlotBoundNotice>, Vec<SourcePausedNotice>) {
         let Some(participant) = self.participants.get(&id) else { return Default::default() };
-        let slots = participant.subscriptions.values().flat_map(|one| one.bound).flatten().collect();
+        // What is paused or held back is on no slot now, whatever was there before.
+        let flowing = |one: &Subscription| one.bound.map(|bound| bound.filter(|bound| one.wants(bound.kind)));
+        let slots = participant.subscriptions.values().flat_map(flowing).flatten().collect();
         let streams = participant.streams.values().filter_map(|stream| self.streams.get(stream));
         let sources = streams.flat_map(|stream| {
             let stream_id = stream.info.id;
@@ -327,6 +329,10 @@ impl Room {
     ) -> Reply {
         let participant = self.participants.get(&id).ok_or(ErrorCode::BadRequest)?;
         let stream_id = *participant.streams.get(&request.key).ok_or(ErrorCode::UnknownStream)?;
+        let brings_tracks = request.audio.is_some() || request.video.is_some();
+        if brings_tracks && !participant.admitted.permissions.publish {
+            return Err(ErrorCode::Forbidden);
+        }
         self.check_tracks(participant, Some(stream_id), request.audio, request.video)?;
         let stream = self.streams.get_mut(&stream_id).ok_or(ErrorCode::UnknownStream)?;
 
@@ -574,6 +580,7 @@ impl Room {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let peer = stream.info.participant_id;
         let mut has_new_track = false;
+        let mut replaced = Vec::new();
         for (kind, published) in [(MediaKind::Audio, audio), (MediaKind::Video, video)] {
             let Some(PublishedTrack { mid, codec, first_timestamp, simulcast }) = published else { continue };
             let source = SourceId { stream: id, kind };
@@ -581,7 +588,10 @@ impl Room {
             outbox.media(MediaCommand::PutSource { source, peer, mid, codec, first_timestamp, simulcast });
             let publisher = self.participants.get(&peer).and_then(|publisher| publisher.line.session());
             match stream.tracks.get_mut(&kind) {
-                Some(track) => track.replace(mid, simulcast),
+                Some(track) => {
+                    track.replace(mid, simulcast);
+                    replaced.push(source);
+                }
                 None => {
                     let track = Track::new(mid, simulcast);
                     has_new_track = true;
@@ -597,6 +607,14 @@ impl Room {
             if published.is_some() && track.is_some_and(|track| track.censored) {
                 self.enable_source(id, kind, outbox);
             }
+        }
+        for source in replaced {
+            // Those who took other encodings take what there is now.
+            let track = self.streams.get(&id).and_then(|stream| stream.tracks.get(&source.kind));
+            for taker in track.map(|track| track.takers().collect::<Vec<_>>()).unwrap_or_default() {
+                self.allocate(taker, Some(id), outbox);
+            }
+            self.tell_publisher(source, outbox);
         }
         if has_new_track {
             let subscribed = |(peer, participant): (&ParticipantId, &Participant)| {
@@ -627,6 +645,7 @@ impl Room {
         }
         for participant in self.participants.values_mut() {
             participant.subscriptions.remove(&id);
+            participant.quality.forget(id);
         }
         self.speakers.forget_stream(id);
     }
