@@ -9,7 +9,8 @@ use crate::{failure::Failure, step, test_e2e, workspace};
 /// # Errors
 /// The step that failed.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    let mut command = vec!["test", "--workspace"];
+    // The simulator's rooms of the SDK are a feature, which its own tests need.
+    let mut command = vec!["test", "--workspace", "--features", "roomful-sim/sdk"];
     if workspace::has_package(&workspace::metadata()?, test_e2e::PACKAGE) {
         command.extend(["--exclude", test_e2e::PACKAGE]);
     }
