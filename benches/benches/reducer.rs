@@ -68,6 +68,14 @@ fn reducer(criterion: &mut Criterion) {
                 Action::TrackToggled { stream: stream(middle).id, kind: MediaKind::Audio, enabled: false },
             ),
             (
+                "speaker",
+                Action::SpeakingChanged {
+                    participant: participant(middle).id,
+                    stream: Some(stream(middle).id),
+                    speaking: true,
+                },
+            ),
+            (
                 "message",
                 Action::MessageReceived {
                     sender: participant(middle).id,

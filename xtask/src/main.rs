@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract` and `fixtures`.
+//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench` and `fixtures`.
 //!
 //! It deliberately does nothing that `cargo` alone does well, and leaves no state behind but what a command is
 //! asked to write.
 
+mod bench;
 mod contract;
 mod failure;
 mod fixtures;
@@ -61,6 +62,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measures: one bench by name, or all.
+    Bench {
+        /// Which bench of benches/benches.
+        name: Option<String>,
+        /// Prints one JSON object instead of the bench's own lines.
+        #[arg(long)]
+        json: bool,
+    },
     /// Makes the media fixtures of roomful-cli anew, with ffmpeg.
     Fixtures,
 }
@@ -72,6 +81,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Test { arguments } => test::run(&arguments),
         Command::TestE2e { arguments } => test_e2e::run(&arguments),
         Command::Contract { json } => contract::run(json),
+        Command::Bench { name, json } => bench::run(name.as_deref(), json),
         Command::Fixtures => fixtures::run(),
     }
 }

@@ -48,7 +48,11 @@ impl Encoding {
     pub fn encode<M: Signal>(self, message: &M) -> Vec<u8> {
         match self {
             Self::Json => serde_json::to_vec(message).expect("messages hold only what JSON can say"),
-            Self::Binary => minicbor::to_vec(message).expect("writing to memory does not fail"),
+            Self::Binary => {
+                let mut bytes = Vec::with_capacity(USUAL_SIZE);
+                minicbor::encode(message, &mut bytes).expect("writing to memory does not fail");
+                bytes
+            }
         }
     }
 
@@ -64,6 +68,9 @@ impl Encoding {
         }
     }
 }
+
+/// What most messages fit into, so that writing one allocates once.
+const USUAL_SIZE: usize = 256;
 
 fn decode_json<M: Signal>(bytes: &[u8]) -> Result<M, SignalDecodeError> {
     serde_json::from_slice(bytes).map_err(|_| {

@@ -88,6 +88,13 @@ fn a_secret_is_not_printed() {
     assert!(!text.contains("4d4d4d4d"), "the resume key is printed");
 }
 
+#[test]
+fn a_publish_notice_fits_into_a_hundred_bytes() {
+    let notice = samples::server().into_iter().find(|(name, _)| *name == "stream_published_notice");
+    let bytes = Encoding::Binary.encode(&notice.expect("listed").1);
+    assert!(bytes.len() <= 100, "{} bytes", bytes.len());
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
