@@ -12,7 +12,9 @@ use roomful_protocol::{
     OfferResponse, ParticipantInfo, PingRequest, RequestId, ServerMessage, StreamInfo, TrackInfo,
     WIRE_VERSION, limits,
 };
-use roomful_state::{Action, Event, EventKind, Message, Origin, Participant, State, Status, Stream, apply};
+use roomful_state::{
+    Action, Event, EventKind, Message, Origin, Participant, State, Status, Stream, StreamIds, apply,
+};
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, RoomId, StreamId, StreamKey};
 
 use crate::{
@@ -758,7 +760,7 @@ pub(crate) fn participant(info: ParticipantInfo) -> Participant {
         id: info.id,
         identity: info.identity,
         context: info.context,
-        streams: BTreeMap::new(),
+        streams: StreamIds::default(),
         can_receive_messages: info.can_receive_messages,
         origin: if info.telephone { Origin::TelephonyEngine } else { Origin::Remote },
     }

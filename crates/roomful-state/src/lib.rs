@@ -16,12 +16,14 @@
 
 mod action;
 mod event;
+mod ids;
 mod metrics;
 mod reducer;
 mod state;
 
 pub use action::Action;
 pub use event::{Event, EventKind, Fault, LeaveReason, Message, MessageKind};
+pub use ids::StreamIds;
 pub use metrics::{Direction, NetworkMetrics, ParticipantMetrics, Quality, StreamMetrics, TrackMetrics};
 pub use reducer::apply;
 pub use state::{Connection, Origin, Participant, State, Status, Stream, Subscription, TrackId};

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use imbl::{OrdMap, OrdSet};
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
+use crate::ids::StreamIds;
+
 /// One immutable snapshot of a room.
 ///
 /// A clone costs O(1) and never changes; a change costs O(log n), and members that it does not touch stay pointer-equal.
@@ -147,7 +149,7 @@ impl State {
                 is_local,
                 "exactly the local participant is local"
             );
-            for (key, stream) in &participant.streams {
+            for (key, stream) in participant.streams.iter() {
                 let stream = self.streams.get(stream).expect("a participant's streams exist");
                 assert_eq!(
                     (stream.participant_id, &stream.key),
@@ -237,7 +239,7 @@ pub struct Participant {
     /// What the application wants others to know; opaque, byte for byte as given.
     pub context: Option<Arc<str>>,
     /// Ids of its streams by key.
-    pub streams: BTreeMap<StreamKey, StreamId>,
+    pub streams: StreamIds,
     /// Whether messages are delivered to it.
     pub can_receive_messages: bool,
     /// Whether it is this client.

@@ -1,10 +1,11 @@
 //! Laws of the reducer and the order of its events.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
 
+use crate::ids::StreamIds;
 use crate::{
     Action, Event, LeaveReason, Message, Origin, Participant, State, Status, Stream, Subscription, TrackId,
     apply,
@@ -15,7 +16,7 @@ fn person(number: u8) -> Participant {
         id: ParticipantId::from_random([number; 16]),
         identity: None,
         context: Some(format!("context {number}").into()),
-        streams: BTreeMap::new(),
+        streams: StreamIds::default(),
         can_receive_messages: true,
         origin: Origin::Remote,
     }

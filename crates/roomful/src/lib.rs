@@ -47,8 +47,8 @@ pub use room::Room;
 pub use roomful_media::PeerStats;
 pub use roomful_state::{
     Connection, Direction, Event, EventKind, Fault, LeaveReason, Message, MessageKind, NetworkMetrics,
-    Origin, Participant, ParticipantMetrics, Quality, State, Status, Stream, StreamMetrics, Subscription,
-    TrackId, TrackMetrics,
+    Origin, Participant, ParticipantMetrics, Quality, State, Status, Stream, StreamIds, StreamMetrics,
+    Subscription, TrackId, TrackMetrics,
 };
 pub use roomful_types::{
     AudioLevel, Bitrate, Codec, DisconnectReason, Fingerprint, InvalidId, MediaKind, ParticipantId, Rid,
