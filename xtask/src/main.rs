@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench` and `fixtures`.
+//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench`, `sim` and `fixtures`.
 //!
 //! It deliberately does nothing that `cargo` alone does well, and leaves no state behind but what a command is
 //! asked to write.
@@ -8,6 +8,7 @@ mod contract;
 mod failure;
 mod fixtures;
 mod lint;
+mod sim;
 mod step;
 mod test;
 mod test_e2e;
@@ -70,6 +71,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Plays whole rooms from seeds and checks everything that is seen; prints the line that replays a failure.
+    Sim {
+        /// Plays one room.
+        #[arg(long, conflicts_with_all = ["seeds", "speed"])]
+        seed: Option<u64>,
+        /// Plays the rooms of a range of seeds, `A..B`.
+        #[arg(long, conflicts_with = "speed")]
+        seeds: Option<String>,
+        /// Measures a room of ten instead.
+        #[arg(long)]
+        speed: bool,
+    },
     /// Makes the media fixtures of roomful-cli anew, with ffmpeg.
     Fixtures,
 }
@@ -82,6 +95,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::TestE2e { arguments } => test_e2e::run(&arguments),
         Command::Contract { json } => contract::run(json),
         Command::Bench { name, json } => bench::run(name.as_deref(), json),
+        Command::Sim { seed, seeds, speed } => sim::run(seed, seeds, speed),
         Command::Fixtures => fixtures::run(),
     }
 }

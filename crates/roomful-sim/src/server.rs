@@ -37,7 +37,16 @@ pub struct ServerMachine {
     outputs: VecDeque<Output>,
     /// Reports of the shard on their way to the deciding engine, and what was heard on stalled connections.
     late: VecDeque<(Instant, SfuInput)>,
+    /// What was heard and said, for those who check it from outside.
+    observations: Option<Vec<Observation>>,
     now: Instant,
+}
+
+/// One message at the door of the deciding engine.
+#[derive(Debug, Clone)]
+pub(crate) enum Observation {
+    Heard(SessionId, ClientMessage),
+    Said(SessionId, ServerMessage),
 }
 
 /// What happens to the server.
@@ -102,8 +111,19 @@ impl ServerMachine {
             lines: BTreeMap::new(),
             outputs: VecDeque::new(),
             late: VecDeque::new(),
+            observations: None,
             now,
         }
+    }
+
+    /// Notes from now on what is heard and said.
+    pub(crate) fn observe(&mut self) {
+        self.observations = Some(Vec::new());
+    }
+
+    /// Takes out what was heard and said since the last call.
+    pub(crate) fn take_observations(&mut self) -> Vec<Observation> {
+        self.observations.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes one input in.
@@ -221,8 +241,7 @@ impl ServerMachine {
     fn on_timeout(&mut self) {
         if !self.faults.stall {
             while let Some((_, input)) = self.late.pop_front_if(|(at, _)| *at <= self.now) {
-                self.sfu.handle_input(input, self.now);
-                self.drain();
+                self.tell(input);
             }
         }
         self.media.handle_timeout(self.now);
@@ -242,6 +261,9 @@ impl ServerMachine {
     }
 
     fn tell(&mut self, input: SfuInput) {
+        if let (Some(observations), SfuInput::Signal(session, message)) = (&mut self.observations, &input) {
+            observations.push(Observation::Heard(*session, message.clone()));
+        }
         self.sfu.handle_input(input, self.now);
         self.drain();
     }
@@ -275,6 +297,9 @@ impl ServerMachine {
 
     /// Puts something on its way, with the faults that are asked for.
     fn say(&mut self, session: SessionId, said: Said) {
+        if let (Some(observations), Said::Message(message)) = (&mut self.observations, &said) {
+            observations.push(Observation::Said(session, message.clone()));
+        }
         let Some(line) = self.lines.get_mut(&session) else { return };
         let mut chance = |share: f64| share > 0.0 && self.random.random_range(0.0..1.0) < share;
         let (reorders, repeats) = (chance(self.faults.reorder), chance(self.faults.repeat));

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use roomful::network::SignalEvent;
@@ -16,7 +16,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::{Faults, Input, Link, LinkConfig, Output, ServerMachine, timeline::Timeline};
+use crate::{Faults, Input, Link, LinkConfig, Output, ServerMachine, ordered::Ordered, timeline::Timeline};
 
 /// Numbers a network of a simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,8 +76,8 @@ struct Path {
     down: Link,
     /// What datagrams pass besides, up and down.
     media: [Link; 2],
-    /// When the latest message on the way arrives: connections keep the order.
-    newest: [Option<Instant>; 2],
+    /// What signalling passes, up and down.
+    signal: [Ordered<Flight>; 2],
     is_cut: bool,
 }
 
@@ -95,12 +95,6 @@ pub(super) struct Hub {
     told: mpsc::UnboundedReceiver<Told>,
     seed: u64,
 }
-
-/// What a reliable transport adds to a message of which a packet is lost, at least: a retransmission timeout (RFC 6298 §2.4).
-const RETRANSMISSION: Duration = Duration::from_millis(200);
-
-/// What a message is taken to weigh on a link of limited rate.
-const MESSAGE_BYTES: usize = 500;
 
 impl Hub {
     pub(super) fn new(machine: ServerMachine, told: mpsc::UnboundedReceiver<Told>, seed: u64) -> Self {
@@ -157,13 +151,19 @@ impl Hub {
                     Link::new(config, self.seed)
                 };
                 let media = [(); 2].map(|()| link(LinkConfig::default()));
-                let path = Path { up: link(up), down: link(down), media, newest: [None; 2], is_cut: false };
+                let (up_link, down_link) = (link(up), link(down));
+                let signal = [Ordered::new(up, self.seed), Ordered::new(down, !self.seed)];
+                let path = Path { up: up_link, down: down_link, media, signal, is_cut: false };
                 self.paths.insert(id, path);
             }
             Told::Configure(id, up, down) => {
                 if let Some(path) = self.paths.get_mut(&id) {
                     path.up.configure(up);
                     path.down.configure(down);
+                    let late = [path.signal[0].configure(up, now), path.signal[1].configure(down, now)];
+                    for (at, flight) in late.into_iter().flatten() {
+                        self.flights.put(at, flight);
+                    }
                 }
             }
             Told::MediaLoss(id, share) => {
@@ -301,32 +301,15 @@ impl Hub {
         self.fly(session, flight, 1, now);
     }
 
-    /// Sends a message in order and without loss: what is lost is sent again until it gets through.
+    /// Sends a message in order and without loss.
     fn fly(&mut self, session: SessionId, flight: Flight, way: usize, now: Instant) {
         let Some(connection) = self.connections.get(&session) else { return };
         let Some(path) = self.paths.get_mut(&connection.network) else { return };
-        let link = if way == 0 { &mut path.up } else { &mut path.down };
-        let mut sent_at = now;
-        let mut timeout = RETRANSMISSION;
-        let arrives_at = loop {
-            if let Some(at) = link.send(MESSAGE_BYTES, sent_at)[0] {
-                break at;
-            }
-            sent_at += timeout;
-            timeout = (timeout * 2).min(Duration::from_secs(60));
-            if sent_at > now + GIVE_UP {
-                // The transport would have given the connection up by then.
-                return;
-            }
-        };
-        let at = path.newest[way].map_or(arrives_at, |newest| newest.max(arrives_at));
-        path.newest[way] = Some(at);
-        self.flights.put(at, flight);
+        if let Some((at, flight)) = path.signal[way].send(flight, now) {
+            self.flights.put(at, flight);
+        }
     }
 }
-
-/// How long a transport goes on sending again.
-const GIVE_UP: Duration = Duration::from_secs(120);
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

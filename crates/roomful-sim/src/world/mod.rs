@@ -1,0 +1,620 @@
+//! A whole room from one seed: the real engines, emulated networks, faults, and checks of everything that is seen.
+//!
+//! One queue of happenings is all that advances time. First everything goes wrong that the seed wants; then the network heals, and what
+//! policy grants must come true within bounded time.
+
+mod check;
+mod frames;
+mod model;
+mod node;
+mod parameters;
+mod transport;
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use roomful_client::{Command, CommandId, MediaTransport};
+use roomful_protocol::{ClientMessage, Encoding, ServerMessage};
+use roomful_sfu::{ModerationRequest, Selection, SessionId, SfuConfig};
+use roomful_types::{MediaKind, Mid, ParticipantId, Rid, RoomId};
+
+pub use parameters::{MediaMode, Parameters};
+
+use crate::{
+    Faults, Input, Link, LinkConfig, Media, MediaInput, MediaOutput, Output, ServerMachine, Timeline, Tokens,
+    ordered::Ordered,
+};
+use frames::Tags;
+use model::Model;
+use node::{Node, NodeOutput};
+
+/// A room, its participants, and what lies between them.
+#[derive(Debug)]
+pub struct World {
+    parameters: Parameters,
+    start: Instant,
+    now: Instant,
+    timeline: Timeline<Happening>,
+    server: ServerMachine,
+    nodes: Vec<Node>,
+    paths: Vec<Path>,
+    sessions: Vec<Connection>,
+    model: Model,
+    tags: Tags,
+    random: SmallRng,
+    trace: Trace,
+    frames_delivered: u64,
+    server_wake: Option<Instant>,
+    /// Whether anything still goes wrong.
+    is_healed: bool,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// The same for two runs of one seed.
+    pub trace: u64,
+    /// Frames that participants got.
+    pub frames_delivered: u64,
+    /// How long it took, in virtual time.
+    pub virtual_time: Duration,
+}
+
+/// Where a participant's bytes pass.
+#[derive(Debug)]
+struct Path {
+    up: Link,
+    down: Link,
+    /// What signalling passes, up and down.
+    signal: [Ordered<Happening>; 2],
+    is_cut: bool,
+}
+
+/// One signalling connection, by its number.
+#[derive(Debug, Clone, Copy)]
+struct Connection {
+    node: usize,
+    is_open: bool,
+}
+
+/// What comes at some time.
+#[derive(Debug)]
+enum Happening {
+    Opened(SessionId),
+    SignalUp(SessionId, ClientMessage),
+    SignalDown(SessionId, ServerMessage),
+    ClosedUp(SessionId),
+    ClosedDown(SessionId),
+    MediaUp(MediaInput),
+    MediaDown(usize, Mid, frames::Packet),
+    KeyframeDown(usize, Mid, Rid),
+    /// The next frames of a participant's tracks are due.
+    Frames(usize, MediaKind),
+    /// A participant does something.
+    Act(usize),
+    /// Something goes wrong, or a moderator steps in.
+    Disturb,
+    WakeServer,
+    WakeNode(usize),
+    Heal,
+}
+
+const ROOM: RoomId = RoomId::from_random([1; 16]);
+
+/// How long the room is watched after it has healed: a lost connection is noticed after 15 s and resumed within 30 s, a lost
+/// picture asked for again within a second.
+const RECOVERY: Duration = Duration::from_secs(75);
+
+impl World {
+    /// Makes a room in which nothing has happened yet.
+    #[must_use]
+    pub fn new(parameters: Parameters) -> Self {
+        let start = Instant::now();
+        let seed = parameters.seed;
+        let tokens = Tokens::new(start);
+        tokens.put_room(ROOM, 100);
+        let media = Media::faked(seed);
+        let config = SfuConfig::default();
+        let mut server = ServerMachine::new(config, media, tokens, seed, start);
+        server.observe();
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut timeline = Timeline::default();
+        let mut nodes = Vec::new();
+        let mut paths = Vec::new();
+        for index in 0..parameters.participants {
+            nodes.push(Node::new(index, ROOM, random.random(), start));
+            let mut link = || Link::new(parameters.link, random.random());
+            let (up, down) = (link(), link());
+            let signal = [(); 2].map(|()| Ordered::new(parameters.link, random.random()));
+            paths.push(Path { up, down, signal, is_cut: false });
+            timeline.put(start + Duration::from_millis(random.random_range(0..2000)), Happening::Act(index));
+        }
+        if parameters.disturbance.is_some() {
+            timeline.put(start + Duration::from_secs(2), Happening::Disturb);
+        }
+        timeline.put(start + parameters.duration, Happening::Heal);
+        server.faults = Faults { notice_delay: parameters.notice_delay, ..Faults::default() };
+        Self {
+            parameters,
+            start,
+            now: start,
+            timeline,
+            server,
+            nodes,
+            paths,
+            sessions: Vec::new(),
+            model: Model::default(),
+            tags: Tags::default(),
+            random,
+            trace: Trace::default(),
+            frames_delivered: 0,
+            server_wake: None,
+            is_healed: false,
+        }
+    }
+
+    /// Makes a room in which everybody publishes sound and picture and takes those of everybody else, and nothing goes wrong.
+    #[must_use]
+    pub fn all_to_all(participants: usize, duration: Duration) -> Self {
+        let mut world = Self::new(Parameters {
+            participants,
+            duration,
+            link: LinkConfig::delayed(Duration::from_millis(10)),
+            disturbance: None,
+            notice_delay: Duration::ZERO,
+            withdrawals: 0,
+            ..Parameters::from_seed(0)
+        });
+        for node in &mut world.nodes {
+            node.takes_everything = true;
+        }
+        world
+    }
+
+    /// Plays the room to its end.
+    ///
+    /// # Panics
+    /// When something was seen that must never be.
+    #[must_use]
+    pub fn run(mut self) -> Report {
+        let end = self.start + self.parameters.duration + RECOVERY;
+        while let Some(at) = self.timeline.next_at().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            while let Some(happening) = self.timeline.take_due(self.now) {
+                self.happen(happening);
+            }
+            // Everything of this instant has been taken in.
+            self.server.handle_input(Input::Timeout, self.now);
+            self.drain_server();
+        }
+        self.check_end();
+        Report {
+            trace: self.trace.0,
+            frames_delivered: self.frames_delivered,
+            virtual_time: self.now - self.start,
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Opened(session) => {
+                let Some(node) = self.node_of(session) else { return };
+                self.server.handle_input(Input::Opened(session), self.now);
+                self.feed(node, roomful_client::Input::SignalOpened);
+            }
+            Happening::SignalUp(session, message) => {
+                if self.node_of(session).is_some() {
+                    self.server.handle_input(Input::Signal(session, message), self.now);
+                    self.drain_server();
+                }
+            }
+            Happening::SignalDown(session, message) => {
+                if let Some(node) = self.node_of(session)
+                    && self.nodes[node].session == Some(session)
+                {
+                    self.trace.add(&Encoding::Binary.encode(&message));
+                    self.feed(node, roomful_client::Input::Signal(message));
+                }
+            }
+            Happening::ClosedUp(session) => {
+                if self.node_of(session).is_some() {
+                    self.sessions[session.0 as usize].is_open = false;
+                    self.server.handle_input(Input::Closed(session), self.now);
+                    self.drain_server();
+                }
+            }
+            Happening::ClosedDown(session) => self.close_down(session),
+            Happening::MediaUp(input) => self.server.handle_media(input, self.now),
+            Happening::MediaDown(node, mid, packet) => self.deliver(node, mid, &packet),
+            Happening::KeyframeDown(node, mid, rid) => {
+                self.nodes[node].transport.keyframe_requested(mid, rid)
+            }
+            Happening::Frames(node, kind) => self.send_frames(node, kind),
+            Happening::Act(node) => self.act(node),
+            Happening::Disturb => self.disturb(),
+            Happening::WakeServer => self.server_wake = None,
+            Happening::WakeNode(node) => {
+                self.nodes[node].wake = None;
+                self.feed(node, roomful_client::Input::Timeout);
+            }
+            Happening::Heal => self.heal(),
+        }
+    }
+
+    /// Returns whose connection it is, while it is open.
+    fn node_of(&self, session: SessionId) -> Option<usize> {
+        let connection = self.sessions.get(session.0 as usize)?;
+        connection.is_open.then_some(connection.node)
+    }
+
+    fn close_down(&mut self, session: SessionId) {
+        let Some(connection) = self.sessions.get_mut(session.0 as usize) else { return };
+        connection.is_open = false;
+        let node = connection.node;
+        if self.nodes[node].session == Some(session) {
+            self.nodes[node].session = None;
+            self.feed(node, roomful_client::Input::SignalClosed);
+        }
+    }
+
+    /// Gives a participant's engine one input and carries out what comes of it.
+    fn feed(&mut self, index: usize, input: roomful_client::Input) {
+        let mut input = Some(input);
+        loop {
+            let node = &mut self.nodes[index];
+            if let Some(input) = input.take() {
+                node.client.handle_input(input, self.now);
+            }
+            while let Some(output) = self.nodes[index].poll(self.now) {
+                self.carry_out(index, output);
+            }
+            // What the transport has to say is the next input.
+            match self.nodes[index].transport.poll_notice() {
+                Some(notice) => input = Some(roomful_client::Input::Media(notice)),
+                None => break,
+            }
+        }
+        if let Some(at) = self.nodes[index].deadline
+            && self.nodes[index].wake.is_none_or(|wake| at < wake)
+        {
+            self.nodes[index].wake = Some(at);
+            self.timeline.put(at, Happening::WakeNode(index));
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, output: NodeOutput) {
+        match output {
+            NodeOutput::OpenSignal => {
+                let session = SessionId(self.sessions.len() as u64);
+                self.sessions.push(Connection { node: index, is_open: !self.paths[index].is_cut });
+                self.nodes[index].session = Some(session);
+                match self.paths[index].is_cut {
+                    true => {
+                        self.timeline.put(self.now + Duration::from_millis(5), Happening::ClosedDown(session))
+                    }
+                    false => self.fly(index, 0, Happening::Opened(session)),
+                }
+            }
+            NodeOutput::Send(message) => {
+                if let Some(session) = self.nodes[index].session {
+                    self.trace.add(&Encoding::Binary.encode(&message));
+                    self.fly(index, 0, Happening::SignalUp(session, message));
+                }
+            }
+            NodeOutput::CloseSignal => {
+                if let Some(session) = self.nodes[index].session.take() {
+                    self.fly(index, 0, Happening::ClosedUp(session));
+                }
+            }
+            NodeOutput::Event(event) => {
+                self.trace.add(event.name().as_bytes());
+                self.nodes[index].watch.on_event(&event);
+                if matches!(event.kind, roomful_state::EventKind::Disconnected { .. }) {
+                    // Comes back after a while.
+                    let pause = Duration::from_millis(self.random.random_range(100..3000));
+                    self.timeline.put(self.now + pause, Happening::Act(index));
+                }
+            }
+            NodeOutput::Done(id, result) => {
+                self.nodes[index].watch.on_done(id, self.now);
+                self.nodes[index].on_done(id, result.as_ref().ok());
+            }
+            NodeOutput::FramesDue(kind) => self.timeline.put(self.now, Happening::Frames(index, kind)),
+        }
+    }
+
+    /// Sends a message in order and without loss.
+    fn fly(&mut self, node: usize, way: usize, happening: Happening) {
+        if let Some((at, happening)) = self.paths[node].signal[way].send(happening, self.now) {
+            self.timeline.put(at, happening);
+        }
+    }
+
+    /// Treats what passes between a participant and the server otherwise from now on.
+    fn set_links(&mut self, node: usize, up: LinkConfig, down: LinkConfig) {
+        let path = &mut self.paths[node];
+        path.up.configure(up);
+        path.down.configure(down);
+        let [up, down] = [(0, up), (1, down)].map(|(way, link)| path.signal[way].configure(link, self.now));
+        for (at, happening) in up.into_iter().chain(down) {
+            self.timeline.put(at, happening);
+        }
+    }
+
+    fn drain_server(&mut self) {
+        let until = loop {
+            match self.server.poll_output() {
+                Output::Wait(until) => break until,
+                Output::Send(session, message) => {
+                    if let Some(node) = self.node_of(session) {
+                        self.fly(node, 1, Happening::SignalDown(session, message));
+                    }
+                }
+                Output::Close(session) => {
+                    if let Some(node) = self.node_of(session) {
+                        self.fly(node, 1, Happening::ClosedDown(session));
+                    }
+                }
+                Output::Transmit(_) => {}
+                Output::Media(output) => self.on_media(output),
+            }
+            self.model.observe(&mut self.server);
+        };
+        self.model.observe(&mut self.server);
+        if until > self.now && self.server_wake.is_none_or(|wake| until < wake) {
+            self.server_wake = Some(until);
+            self.timeline.put(until, Happening::WakeServer);
+        }
+    }
+
+    fn on_media(&mut self, output: MediaOutput) {
+        match output {
+            MediaOutput::Packet(peer, packet) => {
+                // What the engine has answered by now is in force by now.
+                self.model.observe(&mut self.server);
+                let tag = frames::tag_of(&packet.packet.payload);
+                self.model.check_forwarding(peer, self.tags.get(tag));
+                let Some(node) = self.node_at(peer) else { return };
+                let path = &mut self.paths[node];
+                if path.is_cut {
+                    return;
+                }
+                let bytes = packet.packet.payload.len() + 40;
+                for at in path.down.send(bytes, self.now).into_iter().flatten() {
+                    let arrived = frames::Packet::of(&packet.packet);
+                    self.timeline.put(at, Happening::MediaDown(node, packet.mid, arrived));
+                }
+            }
+            MediaOutput::KeyframeRequest(peer, mid, rid) => {
+                let Some(node) = self.node_at(peer).filter(|node| !self.paths[*node].is_cut) else { return };
+                for at in self.paths[node].down.send(60, self.now).into_iter().flatten() {
+                    self.timeline.put(at, Happening::KeyframeDown(node, mid, rid));
+                }
+            }
+            MediaOutput::Notice(_) | MediaOutput::Transmit(_) => {}
+        }
+    }
+
+    fn node_at(&self, peer: ParticipantId) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == Some(peer))
+    }
+}
+
+impl World {
+    /// A packet arrives at a participant.
+    fn deliver(&mut self, index: usize, mid: Mid, packet: &frames::Packet) {
+        let node = &mut self.nodes[index];
+        let delivered = node.transport.receive(mid, packet);
+        for (track, packet) in delivered {
+            self.frames_delivered += 1;
+            let owner = self.tags.get(packet.tag);
+            self.nodes[index].watch.on_frame(track, owner, self.now);
+        }
+        if self.nodes[index].transport.needs_keyframe(mid) {
+            let Some(peer) = self.nodes[index].id else { return };
+            self.media_up(index, MediaInput::KeyframeRequest(peer, mid));
+        }
+    }
+
+    fn media_up(&mut self, index: usize, input: MediaInput) {
+        if self.paths[index].is_cut {
+            return;
+        }
+        let bytes = match &input {
+            MediaInput::Packet(.., packet) => packet.payload.len() + 40,
+            MediaInput::KeyframeRequest(..) => 60,
+        };
+        for at in self.paths[index].up.send(bytes, self.now).into_iter().flatten() {
+            self.timeline.put(at, Happening::MediaUp(input.clone()));
+        }
+    }
+
+    /// Sends the frames of one kind that are due, and comes back for the next ones while there are tracks.
+    fn send_frames(&mut self, index: usize, kind: MediaKind) {
+        let Some(peer) = self.nodes[index].id else { return self.nodes[index].transport.stopped(kind) };
+        let sent = self.nodes[index].transport.frames(kind);
+        for (mid, rid, packet) in sent {
+            self.media_up(index, MediaInput::Packet(peer, mid, rid, packet));
+        }
+        if self.nodes[index].transport.has_senders(kind) {
+            let interval = match kind {
+                MediaKind::Audio => Duration::from_millis(20),
+                MediaKind::Video => Duration::from_micros(33_333),
+            };
+            self.timeline.put(self.now + interval, Happening::Frames(index, kind));
+        } else {
+            self.nodes[index].transport.stopped(kind);
+        }
+    }
+
+    /// A participant does something, as people and programs do.
+    fn act(&mut self, index: usize) {
+        if self.is_healed && self.nodes[index].id.is_some() && !self.nodes[index].takes_everything {
+            return;
+        }
+        let command = self.nodes[index].next_command(
+            &mut self.random,
+            self.server.tokens(),
+            ROOM,
+            &mut self.tags,
+            self.is_healed,
+        );
+        if let Some(command) = command {
+            self.command(index, command);
+        }
+        let pause = Duration::from_millis(self.random.random_range(50..1500));
+        if self.nodes[index].id.is_some()
+            || self.nodes[index].client.state().status() == roomful_state::Status::Connecting
+        {
+            self.timeline.put(self.now + pause, Happening::Act(index));
+        }
+    }
+
+    fn command(&mut self, index: usize, command: Command) {
+        let node = &mut self.nodes[index];
+        node.last_command += 1;
+        let id = CommandId(node.last_command);
+        node.begin(id, &command);
+        node.watch.on_command(id, &command, self.now);
+        self.feed(index, roomful_client::Input::Command(id, command));
+        // Now and then the program loses interest before the answer comes.
+        if self.random.random_range(0..100) < self.parameters.withdrawals {
+            let node = &mut self.nodes[index];
+            if node.watch.withdraw(id) {
+                self.feed(index, roomful_client::Input::Withdraw(id));
+            }
+        }
+    }
+
+    /// Something goes wrong, or a moderator steps in.
+    fn disturb(&mut self) {
+        let Some(pause) = self.parameters.disturbance.filter(|_| !self.is_healed) else { return };
+        let index = self.random.random_range(0..self.nodes.len());
+        match self.random.random_range(0..10) {
+            0..=2 => self.set_cut(index, true),
+            3..=5 => self.set_cut(index, false),
+            6 => {
+                let is_down = self.random.random_range(0..2) == 0;
+                let link = LinkConfig { is_down, ..self.parameters.link };
+                self.set_links(index, link, self.parameters.link);
+            }
+            7 | 8 => {
+                let kind =
+                    if self.random.random_range(0..2) == 0 { MediaKind::Audio } else { MediaKind::Video };
+                let censored = self.random.random_range(0..2) == 0;
+                if let Some(id) = self.nodes[index].id {
+                    self.moderate(&ModerationRequest::Censor {
+                        who: Selection::These([id].into()),
+                        stream: None,
+                        kind,
+                        censored,
+                    });
+                }
+            }
+            _ => {
+                if let Some(id) = self.nodes[index].id {
+                    self.moderate(&ModerationRequest::Kick(Selection::These([id].into())));
+                }
+            }
+        }
+        let next = pause.mul_f64(self.random.random_range(0.3..2.0));
+        self.timeline.put(self.now + next, Happening::Disturb);
+    }
+
+    fn moderate(&mut self, request: &ModerationRequest) {
+        // Whoever is meant may have left by now.
+        if self.server.moderate(ROOM, request, self.now).is_ok() {
+            self.model.on_moderated(request);
+        }
+        self.drain_server();
+    }
+
+    fn set_cut(&mut self, index: usize, is_cut: bool) {
+        self.paths[index].is_cut = is_cut;
+        if !is_cut {
+            return;
+        }
+        let open: Vec<usize> = (0..self.sessions.len())
+            .filter(|session| self.sessions[*session].node == index && self.sessions[*session].is_open)
+            .collect();
+        for session in open {
+            let session = SessionId(session as u64);
+            self.sessions[session.0 as usize].is_open = false;
+            self.server.handle_input(Input::Closed(session), self.now);
+            // The other end notices a moment later.
+            self.timeline.put(self.now + Duration::from_millis(1), Happening::ClosedDown(session));
+        }
+        self.drain_server();
+    }
+
+    /// From now on nothing goes wrong any more.
+    fn heal(&mut self) {
+        self.is_healed = true;
+        self.server.faults = Faults::default();
+        for index in 0..self.nodes.len() {
+            let link = LinkConfig::delayed(self.parameters.link.delay);
+            self.set_links(index, link, link);
+            self.paths[index].is_cut = false;
+            self.nodes[index].watch.begin_recovery();
+        }
+    }
+
+    /// What must be true once everything had time to recover.
+    fn check_end(&mut self) {
+        self.server.sfu().check_invariants();
+        let since = self.now - Duration::from_secs(10);
+        for node in &self.nodes {
+            node.watch.check_commands(self.now);
+            if node.id.is_none() {
+                continue;
+            }
+            self.model.check_state(node.client.state());
+            node.watch.check_frames(&self.model, node.client.state(), since);
+        }
+        for node in &mut self.nodes {
+            node.watch.check_messages(self.model.messages_of(node.id), node.id.is_some());
+        }
+    }
+}
+
+/// A hash of everything that is said and told, in order.
+#[derive(Debug, Clone, Copy)]
+struct Trace(u64);
+
+impl Default for Trace {
+    fn default() -> Self {
+        // FNV-1a's offset basis.
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Trace {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_from_many_seeds_keep_every_promise() {
+        for seed in 0..60 {
+            let parameters = Parameters::from_seed(seed);
+            println!("{parameters}");
+            let report = World::new(parameters).run();
+            assert!(report.virtual_time > parameters.duration);
+        }
+    }
+
+    #[test]
+    fn one_seed_twice_is_one_run() {
+        for seed in [3, 7] {
+            let run = || World::new(Parameters::from_seed(seed)).run();
+            assert_eq!(run(), run());
+        }
+    }
+}

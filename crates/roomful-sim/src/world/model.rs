@@ -1,0 +1,268 @@
+//! What the room must look like, worked out from nothing but what was asked and answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roomful_protocol::{ClientMessage, PublishedTrack, RequestId, ServerMessage};
+use roomful_sfu::{ModerationRequest, SessionId};
+use roomful_state::State;
+use roomful_types::{MediaKind, ParticipantId, StreamKey};
+
+use super::frames::Owner;
+use crate::{ServerMachine, server::Observation};
+
+/// The room by the book.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    members: BTreeMap<ParticipantId, Member>,
+    sessions: BTreeMap<SessionId, ParticipantId>,
+    /// What was asked and not answered yet.
+    asked: BTreeMap<(SessionId, RequestId), ClientMessage>,
+    /// What was carried out: a request that is repeated after a resume is carried out once.
+    done: BTreeSet<(ParticipantId, RequestId)>,
+    censored: BTreeSet<(ParticipantId, MediaKind)>,
+    /// What everybody must be told, in order; kept for those who left too.
+    inboxes: BTreeMap<ParticipantId, Vec<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    has_messages: bool,
+    streams: BTreeMap<StreamKey, BTreeMap<MediaKind, Track>>,
+    subscriptions: BTreeMap<(ParticipantId, StreamKey), Taken>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Track {
+    enabled: bool,
+    censored: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    audio: bool,
+    video: bool,
+    paused: bool,
+}
+
+impl Taken {
+    const fn wants(self, kind: MediaKind) -> bool {
+        !self.paused
+            && match kind {
+                MediaKind::Audio => self.audio,
+                MediaKind::Video => self.video,
+            }
+    }
+}
+
+impl Model {
+    /// Takes in what the server heard and said.
+    pub(super) fn observe(&mut self, server: &mut ServerMachine) {
+        for observation in server.take_observations() {
+            match observation {
+                Observation::Heard(session, message) => {
+                    self.asked.insert((session, message.request()), message);
+                }
+                Observation::Said(session, message) => self.on_said(session, &message),
+            }
+        }
+    }
+
+    fn on_said(&mut self, session: SessionId, message: &ServerMessage) {
+        match message {
+            ServerMessage::JoinResponse(response) => {
+                let asked = self.asked.remove(&(session, response.request));
+                let Some(ClientMessage::JoinRequest(join)) = asked else {
+                    panic!("a join is answered that nobody asked for, or twice");
+                };
+                // Who was alone may have left without anybody to be told.
+                let present: BTreeSet<ParticipantId> =
+                    response.participants.iter().map(|one| one.id).collect();
+                for gone in
+                    self.members.keys().copied().filter(|id| !present.contains(id)).collect::<Vec<_>>()
+                {
+                    self.leave(gone);
+                }
+                let member = Member { has_messages: join.enable_messages, ..Member::default() };
+                self.members.insert(response.participant_id, member);
+                self.inboxes.entry(response.participant_id).or_default();
+                self.sessions.insert(session, response.participant_id);
+            }
+            ServerMessage::ResumeResponse(response) => {
+                let asked = self.asked.remove(&(session, response.request));
+                if let Some(ClientMessage::ResumeRequest(resume)) = asked {
+                    self.sessions.insert(session, resume.participant_id);
+                }
+            }
+            ServerMessage::PublishResponse(response) => self.on_done(session, response.request),
+            ServerMessage::DoneResponse(response) => self.on_done(session, response.request),
+            ServerMessage::ErrorResponse(response) => {
+                self.asked.remove(&(session, response.request));
+            }
+            ServerMessage::ParticipantLeftNotice(notice) => self.leave(notice.participant_id),
+            ServerMessage::DisconnectNotice(_) => {
+                if let Some(id) = self.sessions.remove(&session) {
+                    self.leave(id);
+                }
+            }
+            ServerMessage::TokenResponse(_)
+            | ServerMessage::OfferResponse(_)
+            | ServerMessage::ParticipantJoinedNotice(_)
+            | ServerMessage::StreamPublishedNotice(_)
+            | ServerMessage::StreamUpdatedNotice(_)
+            | ServerMessage::StreamUnpublishedNotice(_)
+            | ServerMessage::SlotBoundNotice(_)
+            | ServerMessage::SourcePausedNotice(_)
+            | ServerMessage::MessageNotice(_)
+            | ServerMessage::SpeakingNotice(_)
+            | ServerMessage::DominantSpeakerNotice(_)
+            | ServerMessage::NetworkMetricsNotice(_)
+            | ServerMessage::LayerChangedNotice(_)
+            | ServerMessage::QualityNotice(_) => {}
+        }
+    }
+
+    /// A request was carried out.
+    fn on_done(&mut self, session: SessionId, request: RequestId) {
+        let Some(asked) = self.asked.remove(&(session, request)) else { return };
+        let Some(id) = self.sessions.get(&session).copied() else { return };
+        if !self.done.insert((id, request)) {
+            return;
+        }
+        let censored = |kind| self.censored.contains(&(id, kind));
+        let track = |kind, enabled| Track { enabled, censored: censored(kind) };
+        let Some(member) = self.members.get_mut(&id) else { return };
+        match asked {
+            ClientMessage::PublishRequest(request) => {
+                let published = |kind, one: Option<PublishedTrack>| one.map(|_| (kind, track(kind, true)));
+                let audio = published(MediaKind::Audio, request.audio);
+                let video = published(MediaKind::Video, request.video);
+                member.streams.insert(request.key, audio.into_iter().chain(video).collect());
+            }
+            ClientMessage::UpdateStreamRequest(request) => {
+                let Some(tracks) = member.streams.get_mut(&request.key) else { return };
+                let changes = [
+                    (MediaKind::Audio, request.audio.is_some(), request.audio_enabled),
+                    (MediaKind::Video, request.video.is_some(), request.video_enabled),
+                ];
+                for (kind, is_new, enabled) in changes {
+                    if is_new {
+                        tracks.entry(kind).or_insert_with(|| track(kind, true));
+                    }
+                    if let (Some(track), Some(enabled)) = (tracks.get_mut(&kind), enabled) {
+                        track.enabled = enabled;
+                    }
+                }
+            }
+            ClientMessage::UnpublishRequest(request) => {
+                member.streams.remove(&request.key);
+                self.members.values_mut().for_each(|one| {
+                    one.subscriptions.remove(&(id, request.key.clone()));
+                });
+            }
+            ClientMessage::SubscribeRequest(request) => {
+                let taken = Taken { audio: request.audio, video: request.video, paused: request.paused };
+                member.subscriptions.insert((request.participant_id, request.key), taken);
+            }
+            ClientMessage::UpdateSubscriptionRequest(request) => {
+                let taken = Taken { audio: request.audio, video: request.video, paused: request.paused };
+                member.subscriptions.insert((request.participant_id, request.key), taken);
+            }
+            ClientMessage::UnsubscribeRequest(request) => {
+                member.subscriptions.remove(&(request.participant_id, request.key));
+            }
+            ClientMessage::MessageRequest(request) => {
+                let payload = request.message.payload.to_string();
+                let everybody = self.members.iter().filter(|(_, one)| one.has_messages).map(|(id, _)| *id);
+                let recipients: BTreeSet<ParticipantId> =
+                    request.recipients.map_or_else(|| everybody.collect(), |list| list.into_iter().collect());
+                for recipient in recipients {
+                    self.inboxes.entry(recipient).or_default().push(payload.clone());
+                }
+            }
+            ClientMessage::LeaveRequest(_) => self.leave(id),
+            ClientMessage::JoinRequest(_)
+            | ClientMessage::ResumeRequest(_)
+            | ClientMessage::PingRequest(_)
+            | ClientMessage::OfferRequest(_)
+            | ClientMessage::UpdateTokenRequest(_)
+            | ClientMessage::EnableMetricsRequest(_)
+            | ClientMessage::DisableMetricsRequest(_) => {}
+        }
+    }
+
+    /// A moderator's wish was carried out.
+    pub(super) fn on_moderated(&mut self, request: &ModerationRequest) {
+        let ModerationRequest::Censor { who, kind, censored, .. } = request else { return };
+        for (id, member) in self.members.iter_mut().filter(|(id, _)| who.has(**id)) {
+            match censored {
+                true => self.censored.insert((*id, *kind)),
+                false => self.censored.remove(&(*id, *kind)),
+            };
+            for track in member.streams.values_mut().filter_map(|tracks| tracks.get_mut(kind)) {
+                track.censored = *censored;
+            }
+        }
+    }
+
+    fn leave(&mut self, id: ParticipantId) {
+        self.members.remove(&id);
+        for member in self.members.values_mut() {
+            member.subscriptions.retain(|(publisher, _), _| *publisher != id);
+        }
+    }
+
+    /// Checks that a packet may go to somebody at this moment.
+    pub(super) fn check_forwarding(&self, peer: ParticipantId, owner: &Owner) {
+        let Owner { publisher, key, kind } = owner;
+        let member = self.members.get(&peer).expect("media goes to nobody who is not in the room");
+        let taken = member.subscriptions.get(&(*publisher, key.clone()));
+        let taken = taken.unwrap_or_else(|| panic!("media of {publisher} {key} without a subscription"));
+        assert!(taken.wants(*kind), "{kind} of {key} that is not wanted, or paused");
+        let track = self.members.get(publisher).and_then(|one| one.streams.get(key)?.get(kind));
+        let track = track.unwrap_or_else(|| panic!("{kind} of {key} after it was unpublished"));
+        assert!(track.enabled, "{kind} of {key} while it is muted");
+        assert!(!track.censored, "{kind} of {key} while it is censored");
+    }
+
+    /// Checks that somebody's state is the room's.
+    pub(super) fn check_state(&self, state: &State) {
+        let me = state.local_participant_id().expect("in the room");
+        let seen: BTreeSet<ParticipantId> = state.participants().map(|one| one.id).collect();
+        assert_eq!(seen, self.members.keys().copied().collect(), "who is in the room");
+        let streams: BTreeMap<_, _> = state
+            .streams()
+            .map(|one| {
+                let flags = MediaKind::ALL.map(|kind| (one.is_enabled(kind), one.is_censored(kind)));
+                ((one.participant_id, one.key.clone()), flags)
+            })
+            .collect();
+        let flags = |tracks: &BTreeMap<MediaKind, Track>| {
+            MediaKind::ALL
+                .map(|kind| tracks.get(&kind).map_or((false, false), |one| (one.enabled, one.censored)))
+        };
+        let members = self.members.iter();
+        let expected: BTreeMap<_, _> = members
+            .flat_map(|(id, one)| one.streams.iter().map(|(key, tracks)| ((*id, key.clone()), flags(tracks))))
+            .collect();
+        assert_eq!(streams, expected, "what is published");
+        let taken: BTreeMap<_, _> = state
+            .subscriptions()
+            .map(|one| {
+                let taken = Taken { audio: one.audio, video: one.video, paused: one.is_paused };
+                ((one.participant_id, one.key.clone()), taken)
+            })
+            .collect();
+        assert_eq!(taken, self.members[&me].subscriptions, "what is taken");
+    }
+
+    /// Returns whether media of a stream must come to somebody by now.
+    pub(super) fn flows(&self, publisher: ParticipantId, key: &StreamKey, kind: MediaKind) -> bool {
+        let track = self.members.get(&publisher).and_then(|one| one.streams.get(key)?.get(&kind));
+        track.is_some_and(|track| track.enabled && !track.censored)
+    }
+
+    /// Returns what somebody must have been told.
+    pub(super) fn messages_of(&self, id: Option<ParticipantId>) -> Option<&Vec<String>> {
+        self.inboxes.get(&id?)
+    }
+}

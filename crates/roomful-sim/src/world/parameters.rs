@@ -1,0 +1,98 @@
+//! What kind of run a seed means.
+
+use std::{fmt, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use roomful_types::Bitrate;
+
+use crate::LinkConfig;
+
+/// Everything that decides a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parameters {
+    /// Decides everything else, and every chance of the run.
+    pub seed: u64,
+    /// How media is done.
+    pub media: MediaMode,
+    /// How many participants there are.
+    pub participants: usize,
+    /// How long things go wrong, in virtual time.
+    pub duration: Duration,
+    /// The way between each participant and the server.
+    pub link: LinkConfig,
+    /// How often something goes wrong, on average; never when none.
+    pub disturbance: Option<Duration>,
+    /// How late the media shard's reports reach the deciding engine, at most.
+    pub notice_delay: Duration,
+    /// How many commands in a hundred are withdrawn.
+    pub withdrawals: u32,
+}
+
+/// How media is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaMode {
+    /// One packet per frame, handed over as a value.
+    Faked,
+}
+
+impl Parameters {
+    /// Draws the parameters of a run from its seed. Each kind of trouble is there or not, so that runs differ in kind.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = SmallRng::seed_from_u64(seed ^ 0x5eed);
+        let mut maybe = |probability: f64| random.random_range(0.0..1.0) < probability;
+        let [lossy, bursty, jittery, doubling, unordered, narrow, disturbed, late, fickle] =
+            [0.5, 0.2, 0.5, 0.2, 0.2, 0.2, 0.7, 0.3, 0.4].map(&mut maybe);
+        let mut draw = |is_on: bool, range: std::ops::Range<f64>| {
+            if is_on { random.random_range(range) } else { 0.0 }
+        };
+        let link = LinkConfig {
+            delay: Duration::from_secs_f64(draw(true, 0.0..0.15)),
+            jitter: Duration::from_secs_f64(draw(jittery, 0.0..0.05)),
+            loss: draw(lossy, 0.0..0.2),
+            burst: draw(bursty, 0.0..0.01),
+            burst_length: 1.0 + draw(bursty, 1.0..20.0),
+            duplicate: draw(doubling, 0.0..0.1),
+            reorder: draw(unordered, 0.0..0.1),
+            rate: narrow.then(|| Bitrate::from_kbps(draw(true, 300.0..4000.0) as u64)),
+            ..LinkConfig::default()
+        };
+        let disturbance = disturbed.then(|| Duration::from_secs_f64(draw(true, 0.5..6.0)));
+        let notice_delay = Duration::from_secs_f64(draw(late, 0.0..0.2));
+        let withdrawals = draw(fickle, 1.0..20.0) as u32;
+        Self {
+            seed,
+            media: MediaMode::Faked,
+            participants: random.random_range(2..=6),
+            duration: Duration::from_secs(random.random_range(10..40)),
+            link,
+            disturbance,
+            notice_delay,
+            withdrawals,
+        }
+    }
+}
+
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, participants, duration, link, disturbance, notice_delay, withdrawals, .. } = self;
+        let LinkConfig { delay, jitter, loss, burst, duplicate, reorder, rate, .. } = link;
+        write!(f, "seed {seed}: {participants} participants, {duration:?}, delay {delay:.0?}+{jitter:.0?}")?;
+        write!(
+            f,
+            ", loss {loss:.3}, bursts {burst:.4}, duplicates {duplicate:.3}, out of order {reorder:.3}"
+        )?;
+        match rate {
+            Some(rate) => write!(f, ", rate {rate}")?,
+            None => write!(f, ", rate unlimited")?,
+        }
+        match disturbance {
+            Some(pause) => write!(f, ", a fault every {pause:.1?}")?,
+            None => write!(f, ", no faults")?,
+        }
+        write!(
+            f,
+            ", notices {notice_delay:.0?} late, {withdrawals} % withdrawn; replay: cargo xtask sim --seed {seed}"
+        )
+    }
+}
