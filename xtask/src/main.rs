@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench`, `sim` and `fixtures`.
+//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench`, `sim`, `fuzz` and `fixtures`.
 //!
 //! It deliberately does nothing that `cargo` alone does well, and leaves no state behind but what a command is
 //! asked to write.
@@ -7,6 +7,7 @@ mod bench;
 mod contract;
 mod failure;
 mod fixtures;
+mod fuzz;
 mod lint;
 mod sim;
 mod step;
@@ -83,6 +84,18 @@ enum Command {
         #[arg(long)]
         speed: bool,
     },
+    /// Fuzzes what reads the network and what remembers, for a while each, with `cargo fuzz`.
+    Fuzz {
+        /// Fuzzes one target of fuzz/fuzz_targets.
+        #[arg(long, required_unless_present = "all")]
+        target: Option<String>,
+        /// Fuzzes every target.
+        #[arg(long, conflicts_with = "target")]
+        all: bool,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+        seconds: u32,
+    },
     /// Makes the media fixtures of roomful-cli anew, with ffmpeg.
     Fixtures,
 }
@@ -96,6 +109,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Contract { json } => contract::run(json),
         Command::Bench { name, json } => bench::run(name.as_deref(), json),
         Command::Sim { seed, seeds, speed } => sim::run(seed, seeds, speed),
+        Command::Fuzz { target, all: _, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Fixtures => fixtures::run(),
     }
 }

@@ -69,6 +69,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "roomful-sim",
         ],
     ),
+    (
+        "roomful-fuzz",
+        &[
+            "roomful-types",
+            "roomful-rtp",
+            "roomful-state",
+            "roomful-protocol",
+            "roomful-media",
+            "roomful-client",
+            "roomful-sfu",
+            "roomful-server",
+        ],
+    ),
     ("roomful-benches", &[]),
     ("xtask", &[]),
 ];

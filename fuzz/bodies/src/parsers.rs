@@ -1,0 +1,143 @@
+//! Parsers that see the network.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use roomful_media::{ClientConfig, ClientPeer, Datagram, ServerCertificate, ServerOutput, ServerPeer};
+use roomful_protocol::{ClientMessage, Encoding, ServerMessage, Signal};
+use roomful_rtp::{AssemblerConfig, FrameAssembler, Packet, Packetizer, Payloads, Rewriter};
+use roomful_types::Codec;
+
+const CODECS: [Codec; 3] = [Codec::Opus, Codec::Vp8, Codec::H264];
+
+/// Signalling, in both encodings and both directions. What can be read means the same when it is written and read again.
+///
+/// # Panics
+/// When it does not.
+pub fn protocol_decode(data: &[u8]) {
+    fn check<M: Signal + PartialEq + std::fmt::Debug>(data: &[u8]) {
+        for encoding in Encoding::ALL {
+            let Ok(message) = encoding.decode::<M>(data) else { continue };
+            for again in Encoding::ALL {
+                assert_eq!(again.decode::<M>(&again.encode(&message)).as_ref(), Ok(&message));
+            }
+        }
+    }
+    check::<ClientMessage>(data);
+    check::<ServerMessage>(data);
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 7000))
+}
+
+/// Session descriptions, as the server reads offers and as clients read answers.
+pub fn sdp(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let now = Instant::now();
+    let mut server = ServerPeer::new(&certificate(), &[address(1)], now);
+    // Refused or not: it must survive.
+    let _ = server.accept_offer(text, &[]);
+    let mut client = ClientPeer::new(&ClientConfig::default(), &[address(2)], now);
+    let _ = client.create_offer(1, 1, 2, false);
+    let _ = client.accept_answer(text);
+}
+
+fn certificate() -> ServerCertificate {
+    static CERTIFICATE: std::sync::OnceLock<ServerCertificate> = std::sync::OnceLock::new();
+    CERTIFICATE.get_or_init(ServerCertificate::generate).clone()
+}
+
+/// Key frames are found, and numbers rewritten, whatever comes in whatever order.
+///
+/// # Panics
+/// When a number goes back.
+pub fn rtp_helpers(data: &[u8]) {
+    for codec in CODECS {
+        let _ = roomful_rtp::starts_keyframe(codec, data);
+        let _ = roomful_rtp::is_keyframe(codec, data);
+    }
+    let mut now = Instant::now();
+    let mut rewriter = Rewriter::new(90_000, 7, 0);
+    let mut newest = 0;
+    for step in data.chunks_exact(6) {
+        let sequence = u64::from(u16::from_be_bytes([step[1], step[2]]));
+        let timestamp = u32::from_be_bytes([step[2], step[3], step[4], step[5]]);
+        now += Duration::from_millis(u64::from(step[5]));
+        let mapped = match step[0] % 4 {
+            0 => Some(rewriter.bind(sequence, timestamp, now)),
+            1 => Some(rewriter.switch(sequence, timestamp, now)),
+            2 => {
+                rewriter.unbind();
+                None
+            }
+            _ => {
+                let _ = rewriter.map(sequence, timestamp, now);
+                None
+            }
+        };
+        if let Some(mapped) = mapped {
+            assert!(mapped.sequence >= newest, "a binding begins behind everything before it");
+            newest = mapped.sequence;
+        }
+    }
+}
+
+/// Packets are put together to frames, and frames split into packets.
+///
+/// # Panics
+/// When a payload is longer than allowed.
+pub fn depacketize(data: &[u8]) {
+    let Some((head, data)) = data.split_first() else { return };
+    let codec = CODECS[usize::from(*head) % 3];
+    let mut now = Instant::now();
+    let mut assembler = FrameAssembler::new(codec, AssemblerConfig::for_codec(codec));
+    let mut rest = data;
+    while let Some((header, tail)) = rest.split_at_checked(4) {
+        let length = usize::from(header[3]).min(tail.len());
+        let (payload, tail) = tail.split_at(length);
+        let packet = Packet {
+            sequence: u64::from(header[0]),
+            timestamp: u64::from(header[1]) * 3000,
+            marker: header[2] & 1 == 1,
+            payload: Arc::from(payload),
+            audio_level: None,
+        };
+        assembler.push(packet, now);
+        now += Duration::from_millis(u64::from(header[2] >> 1));
+        while assembler.poll(now).is_some() {}
+        rest = tail;
+    }
+    let mut payloads = Payloads::new();
+    if Packetizer::new(codec, 200).packetize(data, &mut payloads).is_ok() {
+        assert!(payloads.iter().all(|payload| !payload.is_empty() && payload.len() <= 200));
+    }
+}
+
+/// Datagrams that reach the media port.
+pub fn media_receive(data: &[u8]) {
+    let _ = roomful_media::local_ufrag(data);
+    let now = Instant::now();
+    let mut server = ServerPeer::new(&certificate(), &[address(1)], now);
+    let mut rest = data;
+    while let Some((length, tail)) = rest.split_first() {
+        let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        let datagram = Datagram { source: address(2), destination: address(1), bytes };
+        let _ = server.accepts(datagram);
+        server.handle_datagram(datagram, now);
+        while !matches!(server.poll_output(), ServerOutput::Wait(_)) {}
+        rest = tail;
+    }
+}
+
+/// Client tokens: nobody gets in with one that was not signed here.
+///
+/// # Panics
+/// When somebody does.
+pub fn token(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    assert!(!roomful_server::fuzz::accepts_token(text), "a token that nobody issued");
+}
