@@ -246,9 +246,16 @@ pub fn sfu_inputs(data: &[u8]) {
     let mut sfu = Sfu::new(SfuConfig::default(), Box::new(Everybody), [7; 32], now);
     // Clients cannot guess ids; in a fuzzer's messages the first byte of one says whose is meant.
     let mut known: Vec<ParticipantId> = Vec::new();
+    // No connection has the name of another: one that is opened anew gets the next.
+    let (mut connections, mut opened) = ([SessionId(0); 6], 0);
     for ([what, a, b], message) in steps(data) {
         now += Duration::from_millis(u64::from(b) * 20);
-        let session = SessionId(u64::from(a % 6));
+        let connection = &mut connections[usize::from(a % 6)];
+        if what % 8 == 0 {
+            opened += 1;
+            *connection = SessionId(opened);
+        }
+        let session = *connection;
         let input = match what % 8 {
             0 => SfuInput::Opened(session),
             1..=4 => match Encoding::Binary.decode::<ClientMessage>(message) {
