@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench`, `sim`, `fuzz` and `fixtures`.
+//! The project's own commands: `cargo xtask lint`, `tidy`, `test`, `test-e2e`, `contract`, `bench`, `sim`, `fuzz`, `soak` and `fixtures`.
 //!
 //! It deliberately does nothing that `cargo` alone does well, and leaves no state behind but what a command is
 //! asked to write.
@@ -10,6 +10,7 @@ mod fixtures;
 mod fuzz;
 mod lint;
 mod sim;
+mod soak;
 mod step;
 mod test;
 mod test_e2e;
@@ -80,9 +81,12 @@ enum Command {
         /// Plays the rooms of a range of seeds, `A..B`.
         #[arg(long, conflicts_with = "speed")]
         seeds: Option<String>,
-        /// Measures a room of ten instead.
+        /// Measures a room of ten instead, with faked media and with real.
         #[arg(long)]
         speed: bool,
+        /// Real ICE, DTLS and RTP over the emulated networks, instead of faked media.
+        #[arg(long, conflicts_with = "speed")]
+        real: bool,
     },
     /// Fuzzes what reads the network and what remembers, for a while each, with `cargo fuzz`.
     Fuzz {
@@ -96,6 +100,12 @@ enum Command {
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
         seconds: u32,
     },
+    /// Lets people join, publish, subscribe and leave a server over and over, and compares what it and they hold afterwards.
+    Soak {
+        /// How many come and go, after 500 to warm up.
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+        cycles: u32,
+    },
     /// Makes the media fixtures of roomful-cli anew, with ffmpeg.
     Fixtures,
 }
@@ -108,8 +118,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::TestE2e { arguments } => test_e2e::run(&arguments),
         Command::Contract { json } => contract::run(json),
         Command::Bench { name, json } => bench::run(name.as_deref(), json),
-        Command::Sim { seed, seeds, speed } => sim::run(seed, seeds, speed),
+        Command::Sim { seed, seeds, speed, real } => sim::run(seed, seeds, speed, real),
         Command::Fuzz { target, all: _, seconds } => fuzz::run(target.as_deref(), seconds),
+        Command::Soak { cycles } => soak::run(cycles),
         Command::Fixtures => fixtures::run(),
     }
 }

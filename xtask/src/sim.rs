@@ -4,9 +4,16 @@ use crate::{failure::Failure, step};
 
 /// Plays one room, a range of rooms (the first hundred by default), or the one that is measured.
 ///
+/// * `is_real`: with media as on the wire instead of faked.
+///
 /// # Errors
 /// When something was seen that must never be; the lines before say what, and how to replay it.
-pub(crate) fn run(seed: Option<u64>, seeds: Option<String>, speed: bool) -> Result<(), Failure> {
+pub(crate) fn run(
+    seed: Option<u64>,
+    seeds: Option<String>,
+    speed: bool,
+    is_real: bool,
+) -> Result<(), Failure> {
     let (option, value) = match (seed, seeds, speed) {
         (Some(seed), ..) => ("--seed", Some(seed.to_string())),
         (None, Some(seeds), _) => ("--seeds", Some(seeds)),
@@ -15,5 +22,6 @@ pub(crate) fn run(seed: Option<u64>, seeds: Option<String>, speed: bool) -> Resu
     };
     let mut arguments = vec!["run", "--release", "-q", "-p", "roomful-sim", "--bin", "sim", "--", option];
     arguments.extend(value.as_deref());
+    arguments.extend(is_real.then_some("--real"));
     step::run("sim", "cargo", &arguments, &[])
 }

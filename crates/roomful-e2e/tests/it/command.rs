@@ -17,7 +17,7 @@ use tokio::{
 use crate::harness::{API_KEY, World, eventually, fixture, key, names_until, subscribe_to, wait_for, within};
 
 /// Returns the command, built by whoever runs the tests.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/roomful");
     let path = std::env::var_os("ROOMFUL_BIN").map_or(built, PathBuf::from);
     assert!(path.exists(), "there is no {}; run `cargo xtask test-e2e`, which builds it", path.display());

@@ -6,6 +6,7 @@ mod crowd;
 mod deadlines;
 mod dropping;
 mod endings;
+mod faults;
 mod flags;
 mod harness;
 mod hostile;
