@@ -22,7 +22,7 @@ use crate::{candidates::Datagram, dtls::crypto_provider};
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One datagram to send.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Transmit {
     /// The local candidate address to send it from.
     pub source: SocketAddr,

@@ -97,6 +97,14 @@ impl Line {
         (received >= self.given_up).then(|| self.unacknowledged.iter().cloned().collect())
     }
 
+    /// Panics when more is remembered than may be.
+    pub(crate) fn check_invariants(&self, max_bytes: usize) {
+        assert!(self.answers.len() <= limits::ANSWERS_MAX);
+        assert_eq!(self.unacknowledged_bytes, self.unacknowledged.iter().map(size).sum::<usize>());
+        assert!(self.unacknowledged_bytes <= max_bytes);
+        assert!(self.unacknowledged.front().is_none_or(|oldest| oldest.delivery > self.given_up));
+    }
+
     fn pop(&mut self) -> Option<MessageNotice> {
         let message = self.unacknowledged.pop_front()?;
         self.unacknowledged_bytes -= size(&message);

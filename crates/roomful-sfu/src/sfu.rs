@@ -637,6 +637,7 @@ impl Sfu {
             assert_ne!(room.len(), 0, "an empty room is forgotten");
             room.check_invariants();
             for participant in room.participants.values() {
+                participant.line.check_invariants(self.outbox.config.resume_buffer);
                 assert_eq!(self.places.get(&participant.info.id), Some(id), "everybody is found");
                 if let Some(session) = participant.line.session() {
                     let session = self.sessions.get(&session).expect("a connection that is used exists");

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use roomful_sfu::SourcePacket;
-use roomful_types::{Codec, MediaKind, ParticipantId, StreamKey};
+use roomful_types::{Bitrate, Codec, MediaKind, ParticipantId, StreamKey};
 
 /// Numbers a track over the whole run; every frame carries it.
 pub(super) type Tag = u32;
@@ -48,7 +49,7 @@ impl Packet {
     }
 }
 
-/// Makes the payload of a frame: what its codec demands, then the tag.
+/// Makes the payload of a faked packet, which is a whole frame: what its codec demands, then the tag.
 pub(super) fn payload(codec: Codec, is_keyframe: bool, tag: Tag) -> Arc<[u8]> {
     // VP8: start of partition 0 (RFC 7741 §4.2); the first bit of the frame is 0 for a key frame (RFC 6386 §9.1).
     let head = match codec {
@@ -60,7 +61,33 @@ pub(super) fn payload(codec: Codec, is_keyframe: bool, tag: Tag) -> Arc<[u8]> {
     Arc::new([head[0], head[1], a, b, c, d])
 }
 
-/// Returns the tag of a frame.
+/// Makes a whole frame as an encoder with this target gives it, with the tag in it.
+pub(super) fn frame(codec: Codec, is_keyframe: bool, tag: Tag, target: Bitrate) -> Bytes {
+    // VP8: 3 bytes of frame tag, then of key frames a start code and the size (RFC 6386 §9.1).
+    let head: &[u8] = match codec {
+        Codec::Vp8 if is_keyframe => &[0, 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0],
+        Codec::Vp8 => &[1, 0, 0],
+        Codec::H264 if is_keyframe => &[0, 0, 0, 1, 0x67, 0, 0, 0, 1, 0x65],
+        Codec::H264 => &[0, 0, 0, 1, 0x41],
+        Codec::Opus => &[0xfc],
+    };
+    let size = match codec.kind() {
+        MediaKind::Audio => 80,
+        MediaKind::Video => (target.as_bps() / 8 / 30).clamp(60, 900) as usize,
+    };
+    let mut data = vec![0x55; size];
+    data[..head.len()].copy_from_slice(head);
+    data[size - 4..].copy_from_slice(&tag.to_be_bytes());
+    data.into()
+}
+
+/// Returns the tag of a whole frame.
+pub(super) fn tag_of_frame(data: &[u8]) -> Tag {
+    let tag = data.last_chunk().expect("every frame of the simulation has a tag");
+    Tag::from_be_bytes(*tag)
+}
+
+/// Returns the tag of a faked packet.
 pub(super) fn tag_of(payload: &[u8]) -> Tag {
     let bytes = payload.get(2..6).and_then(|bytes| bytes.try_into().ok());
     Tag::from_be_bytes(bytes.expect("every frame of the simulation has a tag"))

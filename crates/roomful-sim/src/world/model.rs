@@ -211,17 +211,20 @@ impl Model {
         }
     }
 
-    /// Checks that a packet may go to somebody at this moment.
-    pub(super) fn check_forwarding(&self, peer: ParticipantId, owner: &Owner) {
+    /// Says why a packet may not go to somebody at this moment, if so.
+    pub(super) fn grants(&self, peer: ParticipantId, owner: &Owner) -> Result<(), &'static str> {
         let Owner { publisher, key, kind } = owner;
-        let member = self.members.get(&peer).expect("media goes to nobody who is not in the room");
-        let taken = member.subscriptions.get(&(*publisher, key.clone()));
-        let taken = taken.unwrap_or_else(|| panic!("media of {publisher} {key} without a subscription"));
-        assert!(taken.wants(*kind), "{kind} of {key} that is not wanted, or paused");
+        let member = self.members.get(&peer).ok_or("to somebody who is not in the room")?;
+        let taken = member.subscriptions.get(&(*publisher, key.clone())).ok_or("without a subscription")?;
+        if !taken.wants(*kind) {
+            return Err("that is not wanted, or paused");
+        }
         let track = self.members.get(publisher).and_then(|one| one.streams.get(key)?.get(kind));
-        let track = track.unwrap_or_else(|| panic!("{kind} of {key} after it was unpublished"));
-        assert!(track.enabled, "{kind} of {key} while it is muted");
-        assert!(!track.censored, "{kind} of {key} while it is censored");
+        match track.ok_or("after it was unpublished")? {
+            Track { enabled: false, .. } => Err("while it is muted"),
+            Track { censored: true, .. } => Err("while it is censored"),
+            Track { .. } => Ok(()),
+        }
     }
 
     /// Checks that somebody's state is the room's.

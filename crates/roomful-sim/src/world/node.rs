@@ -2,7 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "an observer looks at a few of many events")]
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
 
 use rand::{RngExt, rngs::SmallRng};
 use roomful_client::{
@@ -14,7 +14,7 @@ use roomful_sfu::SessionId;
 use roomful_state::{Event, EventKind, Message, Origin, Status, TrackId};
 use roomful_types::{Codec, MediaKind, ParticipantId, RoomId, StreamKey};
 
-use super::{check::Watch, frames::Tags, transport::FakedTransport};
+use super::{check::Watch, frames::Tags, parameters::MediaMode, transport::Transport};
 use crate::{TokenRequest, Tokens};
 
 /// One participant.
@@ -22,7 +22,9 @@ use crate::{TokenRequest, Tokens};
 pub(super) struct Node {
     index: usize,
     pub(super) client: Client,
-    pub(super) transport: FakedTransport,
+    pub(super) transport: Transport,
+    /// Where its media comes from.
+    pub(super) address: SocketAddr,
     pub(super) session: Option<SessionId>,
     /// Who it is, while it is in the room.
     pub(super) id: Option<ParticipantId>,
@@ -54,11 +56,13 @@ pub(super) enum NodeOutput {
 const KEYS: [&str; 3] = ["camera", "screen", "extra"];
 
 impl Node {
-    pub(super) fn new(index: usize, room: RoomId, seed: u64, now: Instant) -> Self {
+    pub(super) fn new(index: usize, room: RoomId, media: MediaMode, seed: u64, now: Instant) -> Self {
+        let address = SocketAddr::from(([10, 0, 1, index as u8], 5000));
         Self {
             index,
             client: Client::new(ClientConfig::default(), room, seed, now),
-            transport: FakedTransport::default(),
+            transport: Transport::new(media, address, now),
+            address,
             session: None,
             id: None,
             wake: None,

@@ -33,12 +33,14 @@ pub struct Parameters {
 pub enum MediaMode {
     /// One packet per frame, handed over as a value.
     Faked,
+    /// ICE, DTLS and RTP as on the wire, in datagrams.
+    Real,
 }
 
 impl Parameters {
     /// Draws the parameters of a run from its seed. Each kind of trouble is there or not, so that runs differ in kind.
     #[must_use]
-    pub fn from_seed(seed: u64) -> Self {
+    pub fn from_seed(media: MediaMode, seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed ^ 0x5eed);
         let mut maybe = |probability: f64| random.random_range(0.0..1.0) < probability;
         let [lossy, bursty, jittery, doubling, unordered, narrow, disturbed, late, fickle] =
@@ -62,7 +64,7 @@ impl Parameters {
         let withdrawals = draw(fickle, 1.0..20.0) as u32;
         Self {
             seed,
-            media: MediaMode::Faked,
+            media,
             participants: random.random_range(2..=6),
             duration: Duration::from_secs(random.random_range(10..40)),
             link,
@@ -75,7 +77,9 @@ impl Parameters {
 
 impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, participants, duration, link, disturbance, notice_delay, withdrawals, .. } = self;
+        let Self {
+            seed, media, participants, duration, link, disturbance, notice_delay, withdrawals, ..
+        } = self;
         let LinkConfig { delay, jitter, loss, burst, duplicate, reorder, rate, .. } = link;
         write!(f, "seed {seed}: {participants} participants, {duration:?}, delay {delay:.0?}+{jitter:.0?}")?;
         write!(
@@ -93,6 +97,10 @@ impl fmt::Display for Parameters {
         write!(
             f,
             ", notices {notice_delay:.0?} late, {withdrawals} % withdrawn; replay: cargo xtask sim --seed {seed}"
-        )
+        )?;
+        match media {
+            MediaMode::Faked => Ok(()),
+            MediaMode::Real => write!(f, " --real"),
+        }
     }
 }

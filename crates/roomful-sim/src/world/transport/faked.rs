@@ -1,8 +1,9 @@
 //! A participant's media without a wire: sections by number, frames as values.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use std::time::Instant;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 use roomful_client::{MediaCommand, MediaNotice, MediaTransport};
 use roomful_protocol::SlotMids;
@@ -10,11 +11,11 @@ use roomful_sfu::SourcePacket;
 use roomful_state::TrackId;
 use roomful_types::{Codec, MediaKind, Mid, Rid};
 
-use super::frames::{self, Packet, Tag};
+use super::super::frames::{self, Packet, Tag};
 
 /// The transport of one participant.
 #[derive(Debug, Default)]
-pub(super) struct FakedTransport {
+pub(crate) struct FakedTransport {
     counts: [u16; 3],
     is_connected: bool,
     senders: BTreeMap<TrackId, Sender>,
@@ -22,14 +23,9 @@ pub(super) struct FakedTransport {
     numbers: BTreeMap<(Mid, Rid), u64>,
     timestamps: BTreeMap<Mid, u32>,
     receivers: BTreeMap<Mid, Receiver>,
-    tags: BTreeMap<TrackId, Tag>,
     notices: VecDeque<MediaNotice>,
     /// Frames that were kept until it was known whose they are.
     shown: Vec<(TrackId, Packet)>,
-    /// Kinds whose frames are being sent.
-    running: BTreeSet<MediaKind>,
-    /// Kinds whose frames are to be sent from now on.
-    starting: VecDeque<MediaKind>,
 }
 
 #[derive(Debug)]
@@ -61,25 +57,11 @@ struct Receiver {
 const HELD_MAX: usize = 512;
 
 impl FakedTransport {
-    /// Says whose frames a track has.
-    pub(super) fn tag(&mut self, track: TrackId, tag: Tag) {
-        self.tags.insert(track, tag);
-    }
-
-    /// Returns the kinds whose frames are to be sent from now on.
-    pub(super) fn take_starting(&mut self) -> Option<MediaKind> {
-        self.starting.pop_front()
-    }
-
     pub(super) fn has_senders(&self, kind: MediaKind) -> bool {
         self.senders.values().any(|sender| sender.codec.kind() == kind)
     }
 
-    pub(super) fn stopped(&mut self, kind: MediaKind) {
-        self.running.remove(&kind);
-    }
-
-    pub(super) fn keyframe_requested(&mut self, mid: Mid, rid: Rid) {
+    pub(crate) fn keyframe_requested(&mut self, mid: Mid, rid: Rid) {
         let sender = self.senders.values_mut().find(|sender| sender.mid == mid);
         if let Some(encoding) = sender.and_then(|sender| sender.encodings.get_mut(&rid)) {
             encoding.needs_keyframe = true;
@@ -87,7 +69,11 @@ impl FakedTransport {
     }
 
     /// Returns the frames of one kind that are sent now.
-    pub(super) fn frames(&mut self, kind: MediaKind) -> Vec<(Mid, Rid, SourcePacket)> {
+    pub(crate) fn frames(
+        &mut self,
+        kind: MediaKind,
+        tags: &BTreeMap<TrackId, Tag>,
+    ) -> Vec<(Mid, Rid, SourcePacket)> {
         let mut packets = Vec::new();
         for (track, sender) in self.senders.iter_mut().filter(|(_, sender)| sender.codec.kind() == kind) {
             let step = if kind == MediaKind::Audio { 960 } else { 3000 };
@@ -107,7 +93,7 @@ impl FakedTransport {
                         sequence: *sequence,
                         timestamp: *timestamp,
                         marker: true,
-                        payload: frames::payload(sender.codec, is_keyframe, self.tags[track]),
+                        payload: frames::payload(sender.codec, is_keyframe, tags[track]),
                         captured: None,
                         audio_level: None,
                     },
@@ -118,7 +104,7 @@ impl FakedTransport {
     }
 
     /// Takes a packet in. Returns the frames that are shown now, each under its track.
-    pub(super) fn receive(&mut self, mid: Mid, packet: &Packet) -> Vec<(TrackId, Packet)> {
+    pub(crate) fn receive(&mut self, mid: Mid, packet: &Packet) -> Vec<(TrackId, Packet)> {
         let mut shown = std::mem::take(&mut self.shown);
         let Some(receiver) = self.receivers.get_mut(&mid) else { return shown };
         if receiver.first_sequence.is_none() {
@@ -132,7 +118,7 @@ impl FakedTransport {
     }
 
     /// Returns whether a picture is lost and should be asked for.
-    pub(super) fn needs_keyframe(&self, mid: Mid) -> bool {
+    pub(crate) fn needs_keyframe(&self, mid: Mid) -> bool {
         self.receivers.get(&mid).is_some_and(|receiver| receiver.is_broken)
     }
 
@@ -198,9 +184,6 @@ impl MediaTransport for FakedTransport {
                 let timestamp = self.timestamps.entry(mid).or_default();
                 *timestamp = timestamp.wrapping_add(1);
                 self.notices.push_back(MediaNotice::SenderOpened { track, first_timestamp: *timestamp });
-                if self.running.insert(codec.kind()) {
-                    self.starting.push_back(codec.kind());
-                }
             }
             MediaCommand::SetActive { track, active } => {
                 if let Some(sender) = self.senders.get_mut(&track) {
@@ -239,11 +222,7 @@ impl MediaTransport for FakedTransport {
             MediaCommand::CloseReceiver { track } => {
                 self.receivers.retain(|_, receiver| receiver.track != track)
             }
-            MediaCommand::Close => {
-                let starting = std::mem::take(&mut self.starting);
-                let running = std::mem::take(&mut self.running);
-                *self = Self { starting, running, ..Self::default() };
-            }
+            MediaCommand::Close => *self = Self::default(),
         }
     }
 
