@@ -1,5 +1,7 @@
 //! Laws of the reducer and the order of its events.
 
+mod machine;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
