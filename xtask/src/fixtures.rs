@@ -1,6 +1,6 @@
 //! `cargo xtask fixtures`: makes the encoded media that the demo plays and the tests read.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use crate::{failure::Failure, step, workspace};
 
@@ -19,6 +19,9 @@ pub(crate) fn run() -> Result<(), Failure> {
             let stream = fs::read(&path)
                 .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
             write_failing(&path, fs::write(&path, canonical(&stream)))?;
+        }
+        if fixture.name.ends_with(".ogg") {
+            write_levels(&path)?;
         }
     }
     let notes = folder.join("FIXTURES.md");
@@ -135,6 +138,7 @@ fn notes_text() -> String {
          Ten seconds each, made to be looped; pictures at 30 frames per second with a key frame every 60 frames, sound in\n\
          Opus packets of 20 ms. `cargo xtask fixtures` makes them and this file with ffmpeg (last: 5.1, of Debian 12) from\n\
          nothing but its own sources; other versions of ffmpeg give other bytes. No two frames of a file are alike.\n\n\
+         Beside each voice, `.levels` says how loud each packet is, in −dBov: ffmpeg decodes it, and the square mean is taken.\n\n\
          The H.264 file is then brought into the form that `roomful::file::annexb::Writer` writes: a 4-byte start code before\n\
          every NAL unit, no access unit delimiters. The commands run in the workspace's root.\n",
     );
@@ -150,6 +154,35 @@ fn notes_text() -> String {
         .expect("a string takes all");
     }
     text
+}
+
+/// Writes beside a file of audio how loud each packet is (`Clip::with_audio_levels`).
+fn write_levels(path: &Path) -> Result<(), Failure> {
+    let output = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-i"])
+        .arg(path)
+        .args(words("-f s16le -ac 1 -ar 48000 -"))
+        .output()
+        .map_err(|error| Failure::new(format!("cannot start ffmpeg: {error}; is it installed?")))?;
+    if !output.status.success() {
+        return Err(Failure::new(format!("ffmpeg cannot decode {}", path.display())));
+    }
+    let samples: Vec<i16> =
+        output.stdout.chunks_exact(2).map(|bytes| i16::from_le_bytes([bytes[0], bytes[1]])).collect();
+    // What libopus puts in front is decoded and left out, so the first packet has fewer samples.
+    let first = samples.len() % PACKET_SAMPLES;
+    let packets = [&samples[..first]].into_iter().filter(|packet| !packet.is_empty());
+    let packets = packets.chain(samples[first..].chunks_exact(PACKET_SAMPLES));
+    let text: String = packets.map(|packet| format!("{}\n", level(packet))).collect();
+    let beside = path.with_extension("ogg.levels");
+    write_failing(&beside, fs::write(&beside, text))
+}
+
+/// Returns the loudness of samples in −dBov: the square mean against that of a square wave at full scale (RFC 6464 §3).
+fn level(samples: &[i16]) -> u8 {
+    let square = |sample: &i16| (f64::from(*sample) / f64::from(i16::MAX)).powi(2);
+    let mean = samples.iter().map(square).sum::<f64>() / samples.len().max(1) as f64;
+    (-10.0 * mean.log10()).round().clamp(0.0, 127.0) as u8
 }
 
 /// The command over several lines, each ended as a shell wants it.
@@ -208,6 +241,9 @@ const FOLDER: &str = "crates/roomful-cli/fixtures";
 /// ffmpeg's moving test picture; it shows the time and the frame's number.
 const PICTURE: &str = "testsrc2=size=640x360:rate=30:duration=10";
 
+/// 20 ms of Opus, which is always decoded at 48 kHz.
+const PACKET_SAMPLES: usize = 960;
+
 /// They are committed and built into the `roomful` command.
 const MAX_BYTES: u64 = 3_000_000;
 
@@ -225,6 +261,13 @@ mod tests {
         assert_eq!(canonical(&stream), expected);
         assert_eq!(canonical(&expected), expected);
         assert_eq!(canonical(&[1, 2, 3]), [0_u8; 0]);
+    }
+
+    #[test]
+    fn loudness_is_that_of_the_signal() {
+        assert_eq!(level(&[0; 960]), 127);
+        assert_eq!(level(&[i16::MAX; 960]), 0);
+        assert_eq!(level(&[i16::MAX / 10, -i16::MAX / 10]), 20);
     }
 
     #[test]

@@ -145,8 +145,8 @@ async fn request(video: &mut Output, audio: &mut Output) -> (MediaKind, TrackReq
 }
 
 fn to_write(frame: MediaFrame) -> Frame {
-    let MediaFrame { data, media_time, duration, is_keyframe } = frame;
-    Frame { data, media_time, duration, is_keyframe, audio_level: None }
+    let MediaFrame { data, media_time, duration, is_keyframe, audio_level } = frame;
+    Frame { data, media_time, duration, is_keyframe, audio_level }
 }
 
 /// Least time between two jumps to a key frame: several new receivers in a row share one.

@@ -162,6 +162,7 @@ impl Open {
             media_time: frame.media_time.saturating_sub(self.start),
             duration: Duration::ZERO, // none of the formats stores it
             is_keyframe: frame.is_keyframe,
+            audio_level: frame.audio_level,
         };
         match &mut self.writer {
             Writer::Ivf(writer) => writer.write(&frame)?,

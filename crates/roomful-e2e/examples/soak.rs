@@ -322,7 +322,7 @@ async fn play(mut playhead: Playhead, audio: TrackWriter, mut video: TrackWriter
                     media_time: frame.media_time,
                     duration: frame.duration,
                     is_keyframe: frame.is_keyframe,
-                    audio_level: None,
+                    audio_level: frame.audio_level,
                 }).await;
             }
             request = video.request() => {

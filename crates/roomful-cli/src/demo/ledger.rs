@@ -135,7 +135,13 @@ mod tests {
         let mut ledger = Ledger::new(Codec::Vp8);
         for index in 0..frames {
             let media_time = Duration::from_nanos(index * 1_000_000_000 / 30);
-            let frame = MediaFrame { data: data(index), media_time, duration: STEP, is_keyframe: false };
+            let frame = MediaFrame {
+                data: data(index),
+                media_time,
+                duration: STEP,
+                is_keyframe: false,
+                audio_level: None,
+            };
             ledger.append(&frame, index < 5, start + media_time);
         }
         ledger
@@ -158,7 +164,8 @@ mod tests {
         assert_eq!((check.received, check.identical, check.missing), (1, 1, 0));
         assert!(check.is_complete(&ledger));
         let media_time = Duration::from_nanos(34 * 1_000_000_000 / 30);
-        let frame = MediaFrame { data: data(34), media_time, duration: STEP, is_keyframe: false };
+        let frame =
+            MediaFrame { data: data(34), media_time, duration: STEP, is_keyframe: false, audio_level: None };
         ledger.append(&frame, false, Instant::now());
         assert!(!check.is_complete(&ledger));
         receive(&mut check, &ledger, 33, &[34]);

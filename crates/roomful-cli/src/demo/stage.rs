@@ -182,8 +182,11 @@ impl Stage {
 /// Reads what is published, from the program itself.
 fn clips() -> Result<[(Clip, Clip); 3], Failure> {
     let clip = |name, bytes| Clip::parse(name, bytes).map_err(|error| Failure::work(error.to_string()));
-    let voice_a = clip("voice-a.ogg", VOICE_A)?;
-    let voice_b = clip("voice-b.ogg", VOICE_B)?;
+    let voice = |name, bytes, levels| {
+        clip(name, bytes)?.with_audio_levels(levels).map_err(|error| Failure::work(error.to_string()))
+    };
+    let voice_a = voice("voice-a.ogg", VOICE_A, LEVELS_A)?;
+    let voice_b = voice("voice-b.ogg", VOICE_B, LEVELS_B)?;
     Ok([
         (clip("camera-360.ivf", CAMERA_360)?, voice_a.clone()),
         (clip("camera-180.ivf", CAMERA_180)?, voice_b),
@@ -200,6 +203,8 @@ const CAMERA_180: &[u8] = include_bytes!("../../fixtures/camera-180.ivf");
 const CAMERA_90: &[u8] = include_bytes!("../../fixtures/camera-90.ivf");
 const VOICE_A: &[u8] = include_bytes!("../../fixtures/voice-a.ogg");
 const VOICE_B: &[u8] = include_bytes!("../../fixtures/voice-b.ogg");
+const LEVELS_A: &str = include_str!("../../fixtures/voice-a.ogg.levels");
+const LEVELS_B: &str = include_str!("../../fixtures/voice-b.ogg.levels");
 
 /// As long as a lost packet may take to be repaired.
 const DRAINED_WITHIN: Duration = Duration::from_secs(1);

@@ -109,6 +109,8 @@ async fn publish_and_record(video: &str, audio: &str, ending: &str) {
     let publishing = [fixture_path(video), fixture_path(audio)];
     let mut publishing = roomful(&world, &["publish", &publishing[0], &publishing[1], "--loop"]);
     wait_for_stream(&mut events).await;
+    // The file beside the voice says how loud it is.
+    names_until(&mut events, "audio_activity").await;
     let size = |ending: &str| {
         file_with(folder.path(), ending).map_or(0, |path| path.metadata().map_or(0, |file| file.len()))
     };

@@ -221,7 +221,13 @@ fn take_frame(unit: &mut Vec<u8>, index: &mut u64, frame_rate: NonZeroU32) -> Me
     let (media_time, end) = (frame_time(*index, frame_rate), frame_time(*index + 1, frame_rate));
     *index += 1;
     let is_keyframe = roomful_rtp::is_keyframe(Codec::H264, unit);
-    MediaFrame { data: std::mem::take(unit).into(), media_time, duration: end - media_time, is_keyframe }
+    MediaFrame {
+        data: std::mem::take(unit).into(),
+        media_time,
+        duration: end - media_time,
+        is_keyframe,
+        audio_level: None,
+    }
 }
 
 /// Computed from the index, so that nothing adds up over a long stream.
@@ -329,6 +335,7 @@ mod tests {
                     media_time,
                     duration: frame_time(index + 1, RATE) - media_time,
                     is_keyframe: *is_keyframe,
+                    audio_level: None,
                 });
             }
             let mut writer = Writer::new(Vec::new());
@@ -348,6 +355,7 @@ mod tests {
                     media_time: Duration::ZERO,
                     duration: Duration::ZERO,
                     is_keyframe: false,
+                    audio_level: None,
                 };
                 let _ = Writer::new(Vec::new()).write(&frame);
             }

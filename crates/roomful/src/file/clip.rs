@@ -1,7 +1,7 @@
 //! A whole media file in memory.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufReader, Cursor, Read, Seek},
     num::NonZeroU32,
     path::Path,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use roomful_types::Codec;
+use roomful_types::{AudioLevel, Codec, MediaKind};
 
 use super::{MediaFrame, ReadError, annexb, ivf, ogg, read_up_to, resolution};
 
@@ -28,7 +28,8 @@ impl Clip {
     /// Reads an IVF file with VP8, an Annex-B H.264 file (taken to have 30 frames per second) or an Ogg Opus file, told
     /// apart by how they begin.
     ///
-    /// Holds at most 1 GiB.
+    /// Holds at most 1 GiB. How loud audio is stands in a file beside it, `voice.ogg.levels` beside `voice.ogg`, as
+    /// [`with_audio_levels`](Self::with_audio_levels) reads it; without one it is unknown.
     ///
     /// # Errors
     /// [`OpenError`], with the path, the cause and what to do about it.
@@ -42,10 +43,21 @@ impl Clip {
     /// As [`open`](Self::open).
     pub fn open_with_frame_rate(path: impl AsRef<Path>, frame_rate: NonZeroU32) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        File::open(path)
+        let failed = |path: &Path, cause| OpenError { name: path.display().to_string(), cause };
+        let clip = File::open(path)
             .map_err(|error| ClipError::Read(error.into()))
             .and_then(|file| Self::read(BufReader::new(file), frame_rate))
-            .map_err(|cause| OpenError { name: path.display().to_string(), cause })
+            .map_err(|cause| failed(path, cause))?;
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(LEVELS_ENDING);
+        let beside = Path::new(&beside);
+        if clip.codec.kind() == MediaKind::Video || !beside.exists() {
+            return Ok(clip);
+        }
+        fs::read_to_string(beside)
+            .map_err(|error| ClipError::Read(error.into()))
+            .and_then(|levels| clip.with_audio_levels(&levels))
+            .map_err(|cause| failed(beside, cause))
     }
 
     /// As [`open`](Self::open), from bytes that are already in memory.
@@ -86,6 +98,26 @@ impl Clip {
             }
         }
         Ok(Self { codec, resolution, frames: frames.into() })
+    }
+
+    /// Says how loud each frame is.
+    ///
+    /// * `levels`: a line for each frame, with its level in −dBov as a number from 0, the loudest, to 127, silence (RFC 6464 §3).
+    ///
+    /// # Errors
+    /// [`ClipError::Levels`].
+    pub fn with_audio_levels(mut self, levels: &str) -> Result<Self, ClipError> {
+        let mut lines = levels.lines();
+        let frames = self.frames.iter().enumerate().map(|(index, frame)| {
+            let level = lines.next().and_then(|line| line.parse().ok()).filter(|level| *level <= 127);
+            let level = level.ok_or(ClipError::Levels { line: index + 1 })?;
+            Ok(MediaFrame { audio_level: Some(AudioLevel::from_negative_dbov(level)), ..frame.clone() })
+        });
+        self.frames = frames.collect::<Result<_, ClipError>>()?;
+        match lines.next() {
+            None => Ok(self),
+            Some(_) => Err(ClipError::Levels { line: self.frames.len() + 1 }),
+        }
     }
 
     /// Returns how the frames are encoded.
@@ -181,6 +213,12 @@ pub enum ClipError {
         /// Its number in the file, from 0.
         frame: usize,
     },
+    /// The audio levels beside it are not a number from 0 to 127 for each of its frames.
+    #[error("line {line} is not the audio level of a frame, 0 to 127")]
+    Levels {
+        /// The first wrong line, from 1.
+        line: usize,
+    },
 }
 
 impl ClipError {
@@ -189,6 +227,7 @@ impl ClipError {
     pub fn next_step(&self) -> &'static str {
         match self {
             Self::Read(ReadError::Io(_)) => "check that the path names a file you may read",
+            Self::Levels { .. } => "make it again for this file, or remove it",
             Self::TooLarge { .. } | Self::TooLong => "cut it into shorter files",
             Self::Read(
                 ReadError::WrongFormat { .. } | ReadError::Damaged { .. } | ReadError::FrameTooLarge { .. },
@@ -217,6 +256,9 @@ fn collect(
         .collect()
 }
 
+/// What the name of a file with audio levels has more than that of the file beside it.
+const LEVELS_ENDING: &str = ".levels";
+
 /// What most cameras and encoders give.
 const DEFAULT_FRAME_RATE: NonZeroU32 = NonZeroU32::new(30).expect("not 0");
 
@@ -241,6 +283,19 @@ mod tests {
             media_time: Duration::from_millis(start),
             duration: Duration::from_millis(duration),
             is_keyframe,
+            audio_level: None,
+        }
+    }
+
+    #[test]
+    fn every_frame_has_a_level_or_the_levels_are_refused() {
+        let clip = || Clip::new(Codec::Opus, None, vec![frame(0, 20, true), frame(20, 20, true)]).unwrap();
+        let loud = clip().with_audio_levels("0\n127\n").unwrap();
+        let levels: Vec<_> = loud.frames().iter().map(|frame| frame.audio_level).collect();
+        assert_eq!(levels, [0, 127].map(|level| Some(AudioLevel::from_negative_dbov(level))));
+        for (levels, wrong) in [("", 1), ("1", 2), ("1\n128", 2), ("1\n-2", 2), ("1\n2\n3", 3)] {
+            let refused = clip().with_audio_levels(levels);
+            assert!(matches!(refused, Err(ClipError::Levels { line }) if line == wrong), "{levels:?}");
         }
     }
 

@@ -71,7 +71,7 @@ impl<R: Read> Reader<R> {
         let until_end = |step| self.header.time(ticks.saturating_add(step)).saturating_sub(media_time);
         let duration = self.step.map_or(DEFAULT_DURATION, until_end);
         let is_keyframe = self.header.fourcc.is_keyframe(&data);
-        Ok(Some(MediaFrame { data, media_time, duration, is_keyframe }))
+        Ok(Some(MediaFrame { data, media_time, duration, is_keyframe, audio_level: None }))
     }
 
     fn read_frame(&mut self) -> Result<Option<(Bytes, u64)>, ReadError> {
@@ -376,6 +376,7 @@ mod tests {
             media_time,
             duration: Codec::Vp8.time(ticks + duration) - media_time,
             is_keyframe: FourCc::Vp8.is_keyframe(data),
+            audio_level: None,
         }
     }
 

@@ -23,7 +23,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 pub use clip::{Clip, ClipError, OpenError};
 pub use playhead::Playhead;
-use roomful_types::Codec;
+use roomful_types::{AudioLevel, Codec};
 
 /// One encoded frame: a picture, or an Opus packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct MediaFrame {
     pub duration: Duration,
     /// Whether it can be decoded without those before it. Every Opus packet counts as one.
     pub is_keyframe: bool,
+    /// How loud it is, where that is known: files of audio have it beside them ([`Clip::with_audio_levels`]).
+    pub audio_level: Option<AudioLevel>,
 }
 
 /// Why a file cannot be read further.

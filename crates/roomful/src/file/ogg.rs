@@ -95,6 +95,7 @@ impl<R: Read + Seek> Reader<R> {
                     media_time,
                     duration: Codec::Opus.time(begin.saturating_add(samples)).saturating_sub(media_time),
                     is_keyframe: true,
+                    audio_level: None,
                 }));
             }
         }

@@ -66,7 +66,9 @@ fn a_fixture_survives_being_recorded() {
     let sound = Clip::open(path("voice-a.ogg")).unwrap();
     let mut writer = ogg::Writer::new(Vec::new(), 1, 1).unwrap();
     sound.frames().iter().for_each(|frame| writer.write(frame).unwrap());
-    assert_eq!(Clip::parse("recorded", &writer.finish().unwrap()).unwrap(), sound);
+    let recorded = Clip::parse("recorded", &writer.finish().unwrap()).unwrap();
+    let levels = std::fs::read_to_string(path("voice-a.ogg.levels")).unwrap();
+    assert_eq!(recorded.with_audio_levels(&levels).unwrap(), sound);
 }
 
 #[test]

@@ -91,8 +91,8 @@ async fn play(mut playhead: Playhead, [audio, mut video]: [TrackWriter; 2], writ
 }
 
 pub(crate) fn sent(frame: MediaFrame) -> Frame {
-    let MediaFrame { data, media_time, duration, is_keyframe } = frame;
-    Frame { data, media_time, duration, is_keyframe, audio_level: None }
+    let MediaFrame { data, media_time, duration, is_keyframe, audio_level } = frame;
+    Frame { data, media_time, duration, is_keyframe, audio_level }
 }
 
 /// Reads `count` frames.

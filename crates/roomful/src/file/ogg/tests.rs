@@ -17,6 +17,7 @@ fn frame(samples: u64, data: &[u8]) -> MediaFrame {
         media_time,
         duration: Codec::Opus.time(end) - media_time,
         is_keyframe: true,
+        audio_level: None,
     }
 }
 

@@ -18,6 +18,7 @@ fn clip(codec: Codec, durations: &[u64], keyframe_every: usize) -> Clip {
                 media_time: Duration::from_millis(time),
                 duration: Duration::from_millis(duration),
                 is_keyframe: index % keyframe_every == 0,
+                audio_level: None,
             };
             time += duration;
             frame
