@@ -214,8 +214,14 @@ impl Sfu {
         message: ClientMessage,
     ) {
         let request = message.request();
-        // Answers to offers are large and kept with the offer; pings come to nothing that could be done twice.
-        let is_kept = !matches!(message, ClientMessage::OfferRequest(_) | ClientMessage::PingRequest(_));
+        // Answers to offers are large and kept with the offer; pings and token updates may be done twice, and how long a token
+        // lasts is another answer each time.
+        let is_kept = !matches!(
+            message,
+            ClientMessage::OfferRequest(_)
+                | ClientMessage::PingRequest(_)
+                | ClientMessage::UpdateTokenRequest(_)
+        );
         if let Some(answer) = self.line(room_id, id).and_then(|line| line.answer(request)).cloned() {
             return self.outbox.send_all(vec![session], answer);
         }

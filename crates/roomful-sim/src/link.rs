@@ -59,7 +59,12 @@ impl LinkConfig {
 #[derive(Debug, Clone)]
 pub struct Link {
     config: LinkConfig,
+    seed: u64,
+    /// The chances of the datagram at hand.
     random: SmallRng,
+    start: Option<Instant>,
+    /// When the latest datagram was sent, in milliseconds, and how many before it were at that time.
+    latest: (u64, u64),
     /// When the last datagram has left the queue.
     free_at: Option<Instant>,
     /// When the latest datagram that keeps its order arrives.
@@ -73,7 +78,10 @@ impl Link {
     pub fn new(config: LinkConfig, seed: u64) -> Self {
         Self {
             config,
+            seed,
             random: SmallRng::seed_from_u64(seed),
+            start: None,
+            latest: (0, 0),
             free_at: None,
             newest: None,
             is_in_burst: false,
@@ -93,6 +101,7 @@ impl Link {
 
     /// Takes a datagram of this many bytes. Returns when it arrives, and when a second copy of it does.
     pub fn send(&mut self, bytes: usize, now: Instant) -> [Option<Instant>; 2] {
+        self.draw_anew(now);
         if self.is_lost() {
             return [None, None];
         }
@@ -100,6 +109,18 @@ impl Link {
         let first = self.arrive(left_at);
         let second = self.chance(self.config.duplicate).then(|| self.arrive(left_at));
         [Some(first), second]
+    }
+
+    /// Makes chances depend on when a datagram is sent, not on how many were sent before: so one more or less, which keys of the
+    /// operating system may cause, changes little of what follows.
+    fn draw_anew(&mut self, now: Instant) {
+        let start = *self.start.get_or_insert(now);
+        let at = now.saturating_duration_since(start).as_millis() as u64;
+        let number = if self.latest.0 == at { self.latest.1 + 1 } else { 0 };
+        self.latest = (at, number);
+        // Spread by the golden ratio: neighbours in time get seeds that are far apart.
+        let moment = at.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
+        self.random = SmallRng::seed_from_u64(self.seed ^ moment);
     }
 
     /// Passes the queue in front of a link of limited rate; none when the queue is full.

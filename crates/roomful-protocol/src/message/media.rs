@@ -267,8 +267,8 @@ pub struct SlotBoundNotice {
     pub rid: Rid,
 }
 
-/// The video of a subscription comes in another encoding from its latest key frame on, or again after
-/// a pause, or is paused because not everything gets through.
+/// The video of a subscription comes in another encoding from its latest key frame on, or is paused because not everything gets
+/// through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
 #[cbor(map)]
 pub struct LayerChangedNotice {

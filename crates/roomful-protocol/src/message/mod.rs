@@ -103,7 +103,7 @@ direction! {
     }
 }
 
-/// Numbers a request of one connection; its response repeats the number.
+/// Numbers a request of one stay, over all of its connections; its response repeats the number.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
 )]

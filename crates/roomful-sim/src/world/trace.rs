@@ -1,6 +1,10 @@
-//! A hash of everything that is said and told, in order.
+//! A hash of everything that is said and told, in order, without what real media draws from the operating system: the keys of session
+//! descriptions and the names of their sections.
 
-use roomful_protocol::{ClientMessage, Encoding, ServerMessage};
+#![expect(clippy::wildcard_enum_match_arm, reason = "an observer looks at a few of many messages")]
+
+use roomful_protocol::{ClientMessage, Encoding, PublishedTrack, ServerMessage};
+use roomful_types::Mid;
 
 /// Two runs of one seed have the same.
 #[derive(Debug, Clone, Copy)]
@@ -21,9 +25,16 @@ impl Trace {
     /// A participant says something.
     pub(super) fn said(&mut self, message: &ClientMessage) {
         let mut message = message.clone();
-        if let ClientMessage::OfferRequest(offer) = &mut message {
-            // Real descriptions have keys of the operating system's.
-            offer.sdp.clear();
+        match &mut message {
+            ClientMessage::OfferRequest(offer) => {
+                offer.sdp.clear();
+                offer.slots.clear();
+            }
+            ClientMessage::PublishRequest(publish) => hide_sections([&mut publish.audio, &mut publish.video]),
+            ClientMessage::UpdateStreamRequest(update) => {
+                hide_sections([&mut update.audio, &mut update.video]);
+            }
+            _ => {}
         }
         self.add(&Encoding::Binary.encode(&message));
     }
@@ -31,8 +42,10 @@ impl Trace {
     /// A participant is told something.
     pub(super) fn told(&mut self, message: &ServerMessage) {
         let mut message = message.clone();
-        if let ServerMessage::OfferResponse(answer) = &mut message {
-            answer.sdp.clear();
+        match &mut message {
+            ServerMessage::OfferResponse(answer) => answer.sdp.clear(),
+            ServerMessage::QualityNotice(_) | ServerMessage::SlotBoundNotice(_) => return,
+            _ => {}
         }
         self.add(&Encoding::Binary.encode(&message));
     }
@@ -41,5 +54,13 @@ impl Trace {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+}
+
+/// Forgets where tracks are sent.
+fn hide_sections(tracks: [&mut Option<PublishedTrack>; 2]) {
+    for track in tracks.into_iter().flatten() {
+        track.mid = Mid::new("x").expect("short");
+        track.first_timestamp = 0;
     }
 }
