@@ -9,9 +9,51 @@ use std::{
 use roomful_media::{ClientConfig, ClientPeer, Datagram, ServerCertificate, ServerOutput, ServerPeer};
 use roomful_protocol::{ClientMessage, Encoding, ServerMessage, Signal};
 use roomful_rtp::{AssemblerConfig, FrameAssembler, Packet, Packetizer, Payloads, Rewriter};
+use roomful_srtp::{KeyingMaterial, Opener, Profile, Sealer};
 use roomful_types::Codec;
 
 const CODECS: [Codec; 3] = [Codec::Opus, Codec::Vp8, Codec::H264];
+
+/// What comes to the openers of SRTP and SRTCP: garbage, and packets that were changed on the way. Nothing but what was sealed is opened,
+/// and that once.
+///
+/// # Panics
+/// When something else is.
+pub fn srtp_open(data: &[u8]) {
+    let Some(([choice, place, flip], payload)) = data.split_first_chunk() else { return };
+    let profile = Profile::ALL[usize::from(*choice) % Profile::ALL.len()];
+    let exported = vec![7; profile.keying_material_bytes()];
+    let master = KeyingMaterial::split(profile, &exported).expect("of its length").server;
+    let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));
+    assert!(
+        opener.open_rtp(&mut payload.to_vec()).is_err() && opener.open_rtcp(&mut payload.to_vec()).is_err()
+    );
+
+    let stream = sealer.add_stream(0).expect("the first");
+    let mut packet = [&[0x80, 96, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0], payload].concat();
+    let length = packet.len();
+    packet.resize(length + profile.rtp_overhead(), 0);
+    sealer.seal_rtp(stream, 9, &mut packet, length).expect("a new number");
+    let mut report = [&[0x80, 201, 0, 1, 0, 0, 0, 0], payload].concat();
+    let report_length = report.len();
+    report.resize(report_length + profile.rtcp_overhead(), 0);
+    sealer.seal_rtcp(&mut report, report_length).expect("there is room");
+    let changed = |packet: &[u8]| {
+        let (mut changed, at) = (packet.to_vec(), usize::from(*place) % packet.len());
+        changed[at] ^= *flip;
+        changed
+    };
+    if *flip != 0 {
+        assert!(
+            opener.open_rtp(&mut changed(&packet)).is_err()
+                && opener.open_rtcp(&mut changed(&report)).is_err()
+        );
+    }
+    let opened = opener.open_rtp(&mut packet.clone()).expect("authentic");
+    assert_eq!((opened.index, opened.length), (9, length));
+    assert_eq!(opener.open_rtcp(&mut report.clone()), Ok(report_length));
+    assert!(opener.open_rtp(&mut packet).is_err() && opener.open_rtcp(&mut report).is_err());
+}
 
 /// Signalling, in both encodings and both directions. What can be read means the same when it is written and read again.
 ///

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("roomful-types", &[]),
     ("roomful-rtp", &["roomful-types"]),
+    ("roomful-srtp", &[]),
     ("roomful-state", &["roomful-types"]),
     ("roomful-protocol", &["roomful-types"]),
     ("roomful-scheduler", &["roomful-types"]),
@@ -74,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "roomful-types",
             "roomful-rtp",
+            "roomful-srtp",
             "roomful-state",
             "roomful-protocol",
             "roomful-media",
@@ -87,9 +89,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The crates below the shells: they own no socket, clock, thread or runtime.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "roomful-types",
     "roomful-rtp",
+    "roomful-srtp",
     "roomful-state",
     "roomful-protocol",
     "roomful-scheduler",
