@@ -337,8 +337,15 @@ impl Client {
             change.command = None;
             return Some(CommandError::TimedOut);
         }
-        let change = self.publications.changes.remove(index);
+        let mut change = self.publications.changes.remove(index);
         self.undo(&change);
+        // Whoever wanted to be silent is: what others are told must follow, even if nobody waits for it.
+        change.enabled.retain(|_, enabled| !*enabled);
+        if !change.enabled.is_empty() {
+            change.command = None;
+            change.tracks.clear();
+            self.publications.changes.insert(index, change);
+        }
         self.advance();
         Some(CommandError::MediaUnreachable)
     }

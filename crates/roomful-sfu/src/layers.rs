@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roomful_protocol::{
-    LayerChangedNotice, SlotBoundNotice, SourcePausedNotice, SubscribeRequest, UpdateSubscriptionRequest,
+    LayerChangedNotice, RequestId, SlotBoundNotice, SourcePausedNotice, SubscribeRequest,
+    UpdateSubscriptionRequest,
 };
 use roomful_scheduler::{Wish, allocate};
 use roomful_types::{Bitrate, MediaKind, Mid, ParticipantId, Rid, StreamId};
@@ -36,6 +37,8 @@ struct Taker {
 /// What a participant takes of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Subscription {
+    /// The request that made it.
+    pub(crate) request: RequestId,
     pub(crate) slot: u16,
     audio: bool,
     video: bool,
@@ -57,7 +60,17 @@ impl Subscription {
             *request;
         let preferred = preferred_layer.unwrap_or_default();
         let (allocated, bound) = (Some(preferred), [None; 2]);
-        Self { slot, audio, video, is_paused, preferred, priority, allocated, bound }
+        Self {
+            request: request.request,
+            slot,
+            audio,
+            video,
+            is_paused,
+            preferred,
+            priority,
+            allocated,
+            bound,
+        }
     }
 
     pub(crate) fn update(&mut self, request: &UpdateSubscriptionRequest) {

@@ -74,6 +74,11 @@ impl Line {
         }
     }
 
+    /// Forgets what a request came to: its effect is gone, so if it is repeated, it is asked anew.
+    pub(crate) fn forget(&mut self, request: RequestId) {
+        self.answers.remove(&request);
+    }
+
     /// Keeps a message until the client has acknowledged it; the oldest ones are given up when there are too many.
     pub(crate) fn keep(&mut self, message: MessageNotice, max_bytes: usize) {
         self.unacknowledged_bytes += size(&message);

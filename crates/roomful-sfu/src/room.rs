@@ -644,7 +644,9 @@ impl Room {
             outbox.media(MediaCommand::RemoveSource { source: SourceId { stream: id, kind: *kind } });
         }
         for participant in self.participants.values_mut() {
-            participant.subscriptions.remove(&id);
+            if let Some(ended) = participant.subscriptions.remove(&id) {
+                participant.line.forget(ended.request);
+            }
             participant.quality.forget(id);
         }
         self.speakers.forget_stream(id);

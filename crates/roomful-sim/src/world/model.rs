@@ -19,6 +19,8 @@ pub(super) struct Model {
     asked: BTreeMap<(SessionId, RequestId), ClientMessage>,
     /// What was carried out: a request that is repeated after a resume is carried out once.
     done: BTreeSet<(ParticipantId, RequestId)>,
+    /// Which request made a subscription. When its stream goes, the request is asked anew if it is repeated.
+    made_by: BTreeMap<(ParticipantId, ParticipantId, StreamKey), RequestId>,
     censored: BTreeSet<(ParticipantId, MediaKind)>,
     /// What everybody must be told, in order; kept for those who left too.
     inboxes: BTreeMap<ParticipantId, Vec<String>>,
@@ -155,12 +157,11 @@ impl Model {
             }
             ClientMessage::UnpublishRequest(request) => {
                 member.streams.remove(&request.key);
-                self.members.values_mut().for_each(|one| {
-                    one.subscriptions.remove(&(id, request.key.clone()));
-                });
+                self.end_subscriptions(|publisher, key| *publisher == id && *key == request.key);
             }
             ClientMessage::SubscribeRequest(request) => {
                 let taken = Taken { audio: request.audio, video: request.video, paused: request.paused };
+                self.made_by.insert((id, request.participant_id, request.key.clone()), request.request);
                 member.subscriptions.insert((request.participant_id, request.key), taken);
             }
             ClientMessage::UpdateSubscriptionRequest(request) => {
@@ -206,8 +207,17 @@ impl Model {
 
     fn leave(&mut self, id: ParticipantId) {
         self.members.remove(&id);
-        for member in self.members.values_mut() {
-            member.subscriptions.retain(|(publisher, _), _| *publisher != id);
+        self.end_subscriptions(|publisher, _| *publisher == id);
+    }
+
+    /// Ends subscriptions whose streams are gone.
+    fn end_subscriptions(&mut self, is_gone: impl Fn(&ParticipantId, &StreamKey) -> bool) {
+        for (subscriber, member) in &mut self.members {
+            let gone = member.subscriptions.extract_if(.., |(publisher, key), _| is_gone(publisher, key));
+            for ((publisher, key), _) in gone {
+                let request = self.made_by.remove(&(*subscriber, publisher, key));
+                request.map(|request| self.done.remove(&(*subscriber, request)));
+            }
         }
     }
 
