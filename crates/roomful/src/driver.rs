@@ -9,7 +9,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use roomful_client::{Client, Command, CommandError, CommandId, Input, MediaTransport, Output, Reply};
+use roomful_client::{
+    Client, Command, CommandError, CommandId, Input, MediaCommand, MediaTransport, Output, Reply,
+};
 use roomful_media::PeerStats;
 use roomful_state::{Status, TrackId};
 use tokio::{
@@ -219,7 +221,13 @@ impl Driver {
                     }
                 }
                 Output::CloseSignal => self.signal = None,
-                Output::Media(command) => self.transport.handle_command(command, clock::now()),
+                Output::Media(command) => {
+                    if matches!(command, MediaCommand::CreateOffer { restart: true, .. }) {
+                        // Over QUIC signalling goes on when the network changes, and only media looks for a new path.
+                        self.look_for_addresses();
+                    }
+                    self.transport.handle_command(command, clock::now());
+                }
                 Output::Event(event) => self.hub.tell(event),
                 Output::Done(id, result) => self.on_done(id, result),
             }

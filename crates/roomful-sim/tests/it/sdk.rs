@@ -66,3 +66,28 @@ async fn frames_flow_over_a_bad_network_on_virtual_time() {
     call(&server, &network).await;
     eprintln!("{:?} of virtual time in {:?}", virtual_start.elapsed(), start.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn media_follows_a_network_whose_address_changes_while_signalling_goes_on() {
+    let server = FakeServer::start(FakeServerConfig::default());
+    let (steady, roaming) = (server.network(LinkConfig::default()), server.network(LinkConfig::default()));
+    let (alice, bob) = (server.room("alice", &steady), server.room("bob", &roaming));
+    alice.connect().await.expect("joins");
+    bob.connect().await.expect("joins");
+    let key = StreamKey::new("camera").expect("short");
+    film(&alice, &key).await;
+    let publisher = alice.state().local_participant_id().expect("joined");
+    while bob.participant_stream(publisher, &key).is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let config = SubscriptionConfig::default();
+    let tracks = bob.add_subscription(publisher, &key, config).await.expect("subscribes");
+    let mut video = tracks.video.expect("asked for");
+    let before = video.recv().await.expect("the subscription lasts").media_time;
+    roaming.roam();
+    // ICE notices the loss, and looks for another path.
+    let after = before + Duration::from_secs(60);
+    let waiting = async { while video.recv().await.expect("the subscription lasts").media_time < after {} };
+    tokio::time::timeout(Duration::from_secs(90), waiting).await.expect("media comes to the new address");
+    assert_eq!(bob.state().connection(), roomful::Connection::Stable);
+}
