@@ -4,16 +4,24 @@
 //! every peer.
 
 use std::{
+    cell::RefCell,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
+use aws_lc_rs::rand;
+use roomful_srtp::{KeyingMaterial, MasterKey, Profile};
+
 use str0m::{
+    Rtc, RtcConfig,
     config::{DtlsCert, DtlsVersion},
     crypto::{
         CryptoError, CryptoProvider,
-        dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion},
+        dtls::{
+            DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, KeyingMaterial as Exported,
+            ProtocolVersion, SrtpProfile,
+        },
         from_feature_flags,
     },
 };
@@ -73,7 +81,7 @@ impl DtlsProvider for CachedDtls {
             DtlsVersion::Auto => dimpl::Dtls::new_auto(config, cert.clone(), now),
             other => return Err(CryptoError::Other(format!("DTLS version {other} is not supported"))),
         };
-        Ok(Box::new(Dtls(dtls)))
+        Ok(Box::new(Dtls { dtls, keys: WITHHELD.take() }))
     }
 }
 
@@ -93,7 +101,66 @@ fn config(mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
     Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
 }
 
-struct Dtls(dimpl::Dtls);
+/// The keys of a peer whose RTP is ours. str0m never has them.
+#[derive(Clone, Default)]
+pub(crate) struct WithheldKeys(Arc<Mutex<Option<Keys>>>);
+
+/// What two sides agreed on.
+pub(crate) struct Keys {
+    /// For what we send.
+    pub(crate) local: MasterKey,
+    /// For what the other side sends.
+    pub(crate) remote: MasterKey,
+}
+
+thread_local! {
+    /// Where the next DTLS instance of this thread puts its keys: str0m makes one while it is built, and hands nothing through.
+    static WITHHELD: RefCell<Option<WithheldKeys>> = const { RefCell::new(None) };
+}
+
+/// Builds a peer whose keys are withheld from str0m.
+pub(crate) fn build_withholding(config: RtcConfig, now: Instant) -> (Rtc, WithheldKeys) {
+    let keys = WithheldKeys::default();
+    WITHHELD.set(Some(keys.clone()));
+    let rtc = config.build(now);
+    WITHHELD.set(None);
+    (rtc, keys)
+}
+
+impl WithheldKeys {
+    /// Takes the keys, once the handshake is through.
+    pub(crate) fn take(&self) -> Option<Keys> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Keeps what was exported. Returns random bytes to be handed on in its place: two senders with one key would be none.
+    fn withhold(&self, exported: &Exported, profile: SrtpProfile, is_client: bool) -> Option<Exported> {
+        let profile = match profile {
+            SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+            SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+            SrtpProfile::AES128_CM_SHA1_80 => Profile::Aes128CmSha1_80,
+            _ => return None,
+        };
+        let KeyingMaterial { client, server } = KeyingMaterial::split(profile, exported).ok()?;
+        let (local, remote) = if is_client { (client, server) } else { (server, client) };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Keys { local, remote });
+        let mut random = vec![0; exported.len()];
+        rand::fill(&mut random).expect("the operating system gives random bytes");
+        Some(Exported::new(&random))
+    }
+}
+
+impl fmt::Debug for WithheldKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WithheldKeys")
+    }
+}
+
+struct Dtls {
+    dtls: dimpl::Dtls,
+    /// None where str0m does all of the media.
+    keys: Option<WithheldKeys>,
+}
 
 impl fmt::Debug for Dtls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,42 +170,49 @@ impl fmt::Debug for Dtls {
 
 impl DtlsInstance for Dtls {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        self.dtls.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buf)
+        match (self.dtls.poll_output(buf), &self.keys) {
+            (DtlsOutput::KeyingMaterial(exported, profile), Some(keys)) => {
+                let random = keys.withhold(&exported, profile, self.dtls.is_active());
+                // With a profile that we do not know, the association comes to nothing.
+                DtlsOutput::KeyingMaterial(random.unwrap_or_else(|| Exported::new(&[])), profile)
+            }
+            (output, _) => output,
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.dtls.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 }

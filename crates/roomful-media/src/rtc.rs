@@ -12,7 +12,7 @@ use str0m::{
     format::{Codec as RtcCodec, CodecConfig, PayloadParams},
     media::{Mid as RtcMid, Pt, Rid as RtcRid},
     net::{Protocol, Receive},
-    rtp::{ExtensionValues, StreamRx, StreamTx, rtcp::SenderInfo},
+    rtp::{ExtensionValues, StreamTx, rtcp::SenderInfo},
 };
 
 use crate::{candidates::Datagram, dtls::crypto_provider};
@@ -131,12 +131,6 @@ pub(crate) fn stream_tx<'a>(api: &'a mut DirectApi<'_>, mid: Mid, rid: Rid) -> O
     // Sections without encodings of their own know none by name.
     let named = api.stream_tx_by_mid(mid_to(mid), Some(rid.as_str().into())).is_some();
     api.stream_tx_by_mid(mid_to(mid), named.then(|| rid.as_str().into()))
-}
-
-/// Returns where an encoding is received.
-pub(crate) fn stream_rx<'a>(api: &'a mut DirectApi<'_>, mid: Mid, rid: Rid) -> Option<&'a mut StreamRx> {
-    let named = api.stream_rx_by_mid(mid_to(mid), Some(rid.as_str().into())).is_some();
-    api.stream_rx_by_mid(mid_to(mid), named.then(|| rid.as_str().into()))
 }
 
 /// Returns when something with this RTP timestamp was captured, by its sender's report (RFC 3550 §6.4.1).

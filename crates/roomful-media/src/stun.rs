@@ -4,6 +4,21 @@
 /// (RFC 8445 §7.2.2). `None` for anything else. Believe it only once the peer has checked the message's integrity.
 #[must_use]
 pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
+    let name = attribute_of_request(datagram, USERNAME)?;
+    std::str::from_utf8(name).ok()?.split_once(':').map(|(local, _)| local)
+}
+
+/// Returns whether a datagram is a binding request that nominates its pair of addresses (RFC 8445 §7.3.1.5).
+pub(crate) fn is_nominating(datagram: &[u8]) -> bool {
+    attribute_of_request(datagram, USE_CANDIDATE).is_some()
+}
+
+/// Returns whether a datagram answers a binding request with success.
+pub(crate) fn is_success(datagram: &[u8]) -> bool {
+    datagram.starts_with(&BINDING_SUCCESS)
+}
+
+fn attribute_of_request(datagram: &[u8], wanted: [u8; 2]) -> Option<&[u8]> {
     let (header, mut attributes) = datagram.split_at_checked(HEADER)?;
     if header[..2] != BINDING_REQUEST || header[4..8] != MAGIC_COOKIE {
         return None;
@@ -11,8 +26,8 @@ pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
     while let Some((head, rest)) = attributes.split_at_checked(4) {
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let value = rest.get(..length)?;
-        if head[..2] == USERNAME {
-            return std::str::from_utf8(value).ok()?.split_once(':').map(|(local, _)| local);
+        if head[..2] == wanted {
+            return Some(value);
         }
         attributes = rest.get(length.next_multiple_of(4)..)?;
     }
@@ -22,7 +37,9 @@ pub fn local_ufrag(datagram: &[u8]) -> Option<&str> {
 const HEADER: usize = 20;
 const BINDING_REQUEST: [u8; 2] = [0, 1];
 const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const BINDING_SUCCESS: [u8; 2] = [1, 1];
 const USERNAME: [u8; 2] = [0, 6];
+const USE_CANDIDATE: [u8; 2] = [0, 0x25];
 
 #[cfg(test)]
 mod tests {
@@ -52,6 +69,7 @@ mod tests {
             datagram.extend(tail);
             let _ = local_ufrag(&datagram);
             let _ = local_ufrag(&datagram[8..]);
+            let _ = is_nominating(&datagram);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ impl Echo {
     fn connected() -> Self {
         let now = Instant::now();
         let mut client = ClientPeer::new(&ClientConfig::default(), &[address(CLIENT)], now);
-        let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], now);
+        let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], now, UNIX_EPOCH);
         let offer = client.create_offer(1, 1, 1, false).expect("new sections");
         let answer = server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
         client.accept_answer(&answer).expect("a good answer");
@@ -106,7 +106,7 @@ impl Echo {
                 }
                 ServerOutput::Packet(mid, _, packet) => self.packets.push((mid, packet)),
                 ServerOutput::KeyframeRequest(_) => self.keyframe_requests += 1,
-                ServerOutput::Measured(_) | ServerOutput::Estimated(_) => {}
+                ServerOutput::Measured(_) => {}
             }
         }
     }
@@ -241,7 +241,7 @@ fn more_sections_are_negotiated_without_losing_the_old_ones() {
 fn a_first_packet_names_the_peer_that_it_is_for() {
     let now = Instant::now();
     let mut client = ClientPeer::new(&ClientConfig::default(), &[address(CLIENT)], now);
-    let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], now);
+    let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], now, UNIX_EPOCH);
     let offer = client.create_offer(1, 1, 1, false).expect("new sections");
     let answer = server.accept_offer(&offer.sdp, &[]).expect("a good offer");
     client.accept_answer(&answer).expect("a good answer");
@@ -266,7 +266,7 @@ proptest! {
         text in "(v=0|o=- 1 2 IN IP4 0|s=-|t=0 0|m=audio 9 UDP/TLS/RTP/SAVPF 111|a=mid:0|a=[a-z:0-9 ]{0,20}|\r\n){0,12}",
         bytes in prop::collection::vec(any::<u8>(), 0..100),
     ) {
-        let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], Instant::now());
+        let mut server = ServerPeer::new(&ServerCertificate::generate(), &[address(SERVER)], Instant::now(), UNIX_EPOCH);
         prop_assert!(server.accept_offer(&text, &[]).is_err());
         let datagram = Datagram { source: address(CLIENT), destination: address(SERVER), bytes: &bytes };
         let _ = server.accepts(datagram);

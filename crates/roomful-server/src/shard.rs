@@ -131,7 +131,7 @@ impl Runner {
         if advertised.is_empty() {
             advertised = own.iter().map(|ip| SocketAddr::new(*ip, local.port())).collect();
         }
-        let shard = Shard::new(advertised, seed, clock::now());
+        let shard = Shard::new(advertised, seed, clock::now(), clock::wall());
         Ok(Self { socket, batch: Batch::new(), own, shard, commands, control, stats })
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use roomful_media::{
@@ -22,6 +22,9 @@ pub(crate) struct Peers {
     certificate: ServerCertificate,
     /// Where clients are told to send to.
     advertised: Vec<SocketAddr>,
+    /// What the wall clock said at the beginning.
+    wall: SystemTime,
+    start: Instant,
     entries: BTreeMap<ParticipantId, Entry>,
     by_ufrag: HashMap<String, ParticipantId>,
     by_address: HashMap<SocketAddr, ParticipantId>,
@@ -51,8 +54,10 @@ struct Entry {
 const ADDRESSES_PER_PEER: usize = 8;
 
 impl Peers {
-    pub(crate) fn new(advertised: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(advertised: Vec<SocketAddr>, now: Instant, wall: SystemTime) -> Self {
         Self {
+            start: now,
+            wall,
             certificate: ServerCertificate::generate(),
             advertised,
             entries: BTreeMap::new(),
@@ -71,7 +76,12 @@ impl Peers {
         turn: &mut Turn<'_>,
     ) -> Option<String> {
         if !self.entries.contains_key(&id) {
-            let peer = ServerPeer::new(&self.certificate, &self.advertised, turn.now);
+            let peer = ServerPeer::new(
+                &self.certificate,
+                &self.advertised,
+                turn.now,
+                self.wall + (turn.now - self.start),
+            );
             let entry =
                 Entry { peer, ufrag: String::new(), addresses: Vec::new(), path: None, deadline: turn.now };
             self.entries.insert(id, entry);
@@ -156,9 +166,6 @@ impl Peers {
                 ServerOutput::Measured(measure) => {
                     let measure = section_measure(measure);
                     turn.notices.push_back(MediaNotice::Measured { peer: id, measure });
-                }
-                ServerOutput::Estimated(available) => {
-                    turn.notices.push_back(MediaNotice::Estimated { peer: id, available });
                 }
                 ServerOutput::Wait(until) => return self.schedule(id, until),
             }

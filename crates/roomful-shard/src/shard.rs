@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use roomful_media::{Datagram, Transmit};
@@ -52,10 +52,12 @@ const IDLE: Duration = Duration::from_secs(60);
 impl Shard {
     /// Makes a shard without peers, which clients are told to send to at the `advertised` addresses. The seed decides where
     /// sequence numbers and timestamps begin; the keys of peers come from the operating system.
+    ///
+    /// * `wall`: what the wall clock says now, for the times in reports.
     #[must_use]
-    pub fn new(advertised: Vec<SocketAddr>, seed: u64, now: Instant) -> Self {
+    pub fn new(advertised: Vec<SocketAddr>, seed: u64, now: Instant, wall: SystemTime) -> Self {
         Self {
-            peers: Peers::new(advertised),
+            peers: Peers::new(advertised, now, wall),
             forwarder: Forwarder::new(seed),
             outgoing: VecDeque::new(),
             notices: VecDeque::new(),

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use roomful_sfu::{Egress, Forwarder, MediaCommand, MediaNotice, OutgoingPacket, SourcePacket};
@@ -57,6 +57,9 @@ pub enum MediaOutput {
     KeyframeRequest(ParticipantId, Mid, Rid),
 }
 
+/// What the wall clock of a fake server says at the beginning, since 1970: some time in 2026.
+const WALL: Duration = Duration::from_secs(1_780_000_000);
+
 /// The address at which a fake server takes media.
 pub(crate) const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 7071);
 
@@ -65,7 +68,7 @@ impl Media {
     #[must_use]
     pub fn real(seed: u64, now: Instant) -> Self {
         Self::Real(Box::new(RealMedia {
-            shard: Shard::new(vec![SERVER], seed, now),
+            shard: Shard::new(vec![SERVER], seed, now, UNIX_EPOCH + WALL),
             address: SERVER,
             outputs: VecDeque::new(),
             deadline: None,

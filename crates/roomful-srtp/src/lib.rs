@@ -3,6 +3,7 @@
 //! * [`KeyingMaterial`] takes what DTLS exported (RFC 5764 §4.2) apart into one master key per direction.
 //! * [`Sealer`] seals what one side sends. **It never seals a number twice**, whatever its caller asks for.
 //! * [`Opener`] opens what the other side sends. Nothing is believed before it is authenticated, and nothing is opened twice.
+//! * [`ReplayWindow`] is how both know what was there.
 //!
 //! It deliberately knows no re-keying, no MKI, no multicast and no unencrypted packets: WebRTC has none of them (RFC 8827 §6.5), and
 //! what is not there cannot be got wrong. There is no clock, socket or random source in it.
@@ -38,6 +39,7 @@ pub use keys::{KeyingMaterial, MasterKey, WrongLength};
 pub use opener::{OpenError, OpenedRtp, Opener};
 pub use profile::Profile;
 pub use sealer::{SealError, Sealer, StreamHandle};
+pub use window::ReplayWindow;
 
 #[cfg(test)]
 mod tests;

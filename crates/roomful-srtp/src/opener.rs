@@ -6,15 +6,15 @@ use crate::{
     MasterKey,
     cipher::{Ciphers, ENCRYPTED},
     header::{RtpHeader, rtcp_sender},
-    window::Window,
+    window::ReplayWindow,
 };
 
 /// Opens the packets of one direction.
 #[derive(Debug)]
 pub struct Opener {
     ciphers: Ciphers,
-    rtp: BTreeMap<u32, Window>,
-    rtcp: BTreeMap<u32, Window>,
+    rtp: BTreeMap<u32, ReplayWindow>,
+    rtcp: BTreeMap<u32, ReplayWindow>,
 }
 
 /// An RTP packet that is authentic and new.
@@ -76,7 +76,7 @@ impl Opener {
     pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, OpenError> {
         let header = RtpHeader::parse(packet).ok_or(OpenError::Malformed)?;
         let window = self.rtp.get(&header.ssrc);
-        let highest = window.and_then(Window::highest);
+        let highest = window.and_then(ReplayWindow::highest);
         let index = estimate(highest, header.sequence).ok_or(OpenError::Replayed)?;
         if window.is_some_and(|window| !window.is_new(index)) {
             return Err(OpenError::Replayed);
@@ -108,11 +108,11 @@ impl Opener {
 }
 
 /// Remembers an authentic packet.
-fn note(windows: &mut BTreeMap<u32, Window>, ssrc: u32, index: u64) -> Result<(), OpenError> {
+fn note(windows: &mut BTreeMap<u32, ReplayWindow>, ssrc: u32, index: u64) -> Result<(), OpenError> {
     if windows.len() == SOURCES_MAX && !windows.contains_key(&ssrc) {
         return Err(OpenError::TooManySources);
     }
-    windows.entry(ssrc).or_insert(Window::new()).note(index);
+    windows.entry(ssrc).or_default().note(index);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::{
     MasterKey,
     cipher::Ciphers,
     header::{RTCP_HEADER, RtpHeader, rtcp_sender},
-    window::Window,
+    window::ReplayWindow,
 };
 
 /// Seals the packets of one direction.
@@ -47,7 +47,7 @@ pub(crate) const FIRST: StreamHandle = StreamHandle(0);
 #[derive(Debug)]
 struct Stream {
     ssrc: u32,
-    sealed: Window,
+    sealed: ReplayWindow,
 }
 
 /// Numbers, and RTP packets, of one key (RFC 3711 §9.2).
@@ -70,7 +70,7 @@ impl Sealer {
         if self.streams.iter().any(|stream| stream.ssrc == ssrc) {
             return Err(SealError::KnownSource(ssrc));
         }
-        self.streams.push(Stream { ssrc, sealed: Window::new() });
+        self.streams.push(Stream { ssrc, sealed: ReplayWindow::new() });
         Ok(StreamHandle(self.streams.len() - 1))
     }
 

@@ -2,7 +2,7 @@
 
 /// Remembers the latest numbers. Whatever is older than all of them counts as seen.
 #[derive(Debug, Clone)]
-pub(crate) struct Window {
+pub struct ReplayWindow {
     /// One more than the highest number; 0 before the first.
     end: u64,
     /// Whether each of the last [`SIZE`] numbers was there, by the number's remainder.
@@ -13,18 +13,22 @@ pub(crate) struct Window {
 const SIZE: u64 = 1024;
 const WORDS: usize = (SIZE / 64) as usize;
 
-impl Window {
-    pub(crate) const fn new() -> Self {
+impl ReplayWindow {
+    /// Makes a window that has seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { end: 0, seen: [0; WORDS] }
     }
 
     /// Returns the highest number so far.
-    pub(crate) const fn highest(&self) -> Option<u64> {
+    #[must_use]
+    pub const fn highest(&self) -> Option<u64> {
         self.end.checked_sub(1)
     }
 
     /// Returns whether a number was not there yet, as far as is known.
-    pub(crate) const fn is_new(&self, number: u64) -> bool {
+    #[must_use]
+    pub const fn is_new(&self, number: u64) -> bool {
         if number >= self.end {
             return true;
         }
@@ -33,7 +37,7 @@ impl Window {
     }
 
     /// Notes a number.
-    pub(crate) fn note(&mut self, number: u64) {
+    pub fn note(&mut self, number: u64) {
         if number >= self.end {
             let skipped = number - self.end;
             if skipped >= SIZE {
@@ -48,6 +52,12 @@ impl Window {
         }
         let (word, bit) = place(number);
         self.seen[word] |= bit;
+    }
+}
+
+impl Default for ReplayWindow {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -70,7 +80,7 @@ mod tests {
             start in 0..2000_u64,
             steps in prop::collection::vec(prop_oneof![8 => -40..40_i64, 1 => -1500..1500_i64], 1..300),
         ) {
-            let (mut window, mut all) = (Window::new(), BTreeSet::new());
+            let (mut window, mut all) = (ReplayWindow::new(), BTreeSet::new());
             let mut number = start;
             for step in steps {
                 number = number.saturating_add_signed(step);

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use roomful_media::{ClientConfig, ClientPeer, Datagram, ServerCertificate, ServerOutput, ServerPeer};
@@ -80,7 +80,7 @@ fn address(last: u8) -> SocketAddr {
 pub fn sdp(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let now = Instant::now();
-    let mut server = ServerPeer::new(&certificate(), &[address(1)], now);
+    let mut server = ServerPeer::new(&certificate(), &[address(1)], now, UNIX_EPOCH);
     // Refused or not: it must survive.
     let _ = server.accept_offer(text, &[]);
     let mut client = ClientPeer::new(&ClientConfig::default(), &[address(2)], now);
@@ -163,7 +163,7 @@ pub fn depacketize(data: &[u8]) {
 pub fn media_receive(data: &[u8]) {
     let _ = roomful_media::local_ufrag(data);
     let now = Instant::now();
-    let mut server = ServerPeer::new(&certificate(), &[address(1)], now);
+    let mut server = ServerPeer::new(&certificate(), &[address(1)], now, UNIX_EPOCH);
     let mut rest = data;
     while let Some((length, tail)) = rest.split_first() {
         let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));

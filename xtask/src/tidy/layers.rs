@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("roomful-state", &["roomful-types"]),
     ("roomful-protocol", &["roomful-types"]),
     ("roomful-scheduler", &["roomful-types"]),
-    ("roomful-media", &["roomful-types", "roomful-rtp"]),
+    ("roomful-media", &["roomful-types", "roomful-rtp", "roomful-srtp"]),
     ("roomful-client", &["roomful-types", "roomful-state", "roomful-protocol", "roomful-scheduler"]),
     ("roomful-sfu", &["roomful-types", "roomful-rtp", "roomful-protocol", "roomful-scheduler"]),
     ("roomful-shard", &["roomful-types", "roomful-media", "roomful-sfu"]),

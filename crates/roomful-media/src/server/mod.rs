@@ -1,39 +1,82 @@
 //! A server's peer: RTP packets through, over one ICE-lite and DTLS association with a client. The client always offers.
 
+mod arrivals;
+mod header;
+mod missing;
+mod ntp;
+mod receiver;
+mod reports;
+mod sender;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use roomful_types::{AudioLevel, Bitrate, Codec, Mid, Rid};
+use roomful_srtp::{Opener, Sealer};
+use roomful_types::{AudioLevel, Codec, MediaKind, Mid, Rid};
+use rtcp_types::ReportBlock;
 use str0m::{
     Candidate, Event, Input, Rtc,
-    bwe::BweKind,
     change::SdpOffer,
-    media::{KeyframeRequestKind, Pt},
+    format::Codec as RtcCodec,
     net::{Protocol, Receive},
-    rtp::{RtpPacket, RtpWrite},
-    stats::{MediaEgressStats, MediaIngressStats},
 };
 
 use crate::{
     candidates::Datagram,
-    dtls::ServerCertificate,
+    dtls::{ServerCertificate, WithheldKeys, build_withholding},
     rtc::{self, MediaError, Transmit},
     sdp,
+    stun::{is_nominating, is_success},
 };
+use arrivals::Arrivals;
+use header::{ExtensionIds, Header};
+use receiver::{Receiver, SenderTime};
+use reports::Bundle;
+use sender::Sender;
 
-/// One client's media at the server.
+/// One client's media at the server. str0m does ICE, DTLS and session descriptions; RTP and RTCP are ours.
 #[derive(Debug)]
 pub struct ServerPeer {
     rtc: Rtc,
-    /// What a codec is called on each sending section.
-    payload_types: BTreeMap<(Mid, Codec), Pt>,
+    keys: WithheldKeys,
+    secured: Option<Secured>,
+    /// The pair of addresses that ICE nominated: ours, the client's.
+    path: Option<(SocketAddr, SocketAddr)>,
+    /// Who nominates the pair at this moment.
+    nominating: Option<SocketAddr>,
+    ids: ExtensionIds,
+    /// What each payload type that comes is, and which are repairs.
+    codecs: BTreeMap<u8, Codec>,
+    repairs: BTreeSet<u8>,
+    receiver: Receiver,
+    sender: Sender,
+    arrivals: Arrivals,
     clock: PublisherClock,
+    /// Sources that owe a key frame, asked for in this turn.
+    picture_losses: Vec<u32>,
+    feedback_at: Option<Instant>,
+    report_at: Instant,
+    measure_at: Instant,
+    /// What the wall clock said at the beginning.
+    wall: SystemTime,
+    start: Instant,
     outputs: VecDeque<Output>,
+    /// Packets that str0m would have sent under keys of its own.
+    dropped: u64,
     now: Instant,
+}
+
+/// Both directions, once keys are agreed.
+#[derive(Debug)]
+struct Secured {
+    sealer: Sealer,
+    opener: Opener,
 }
 
 /// An RTP packet as it came from the client.
@@ -77,8 +120,6 @@ pub enum Output {
     KeyframeRequest(Mid),
     /// How a section does, once a second.
     Measured(Measure),
-    /// How much gets through to the client.
-    Estimated(Bitrate),
     /// Nothing more; call [`ServerPeer::handle_timeout`] at this time at the latest.
     Wait(Instant),
 }
@@ -102,33 +143,38 @@ pub struct Measure {
     pub round_trip_time: Option<Duration>,
 }
 
-/// Packets of one video stream kept for retransmission, and for how long: two round trips of a bad network at 2.5 Mbit/s.
-const HISTORY_PACKETS: usize = 512;
-const HISTORY_TIME: Duration = Duration::from_secs(2);
-
-/// The most that retransmissions may be of what is sent. Half lets a link through that loses a third, and bounds what a flood
-/// of requests can cause.
-const RETRANSMISSION_SHARE: Option<f32> = Some(0.5);
-
-/// What a time of capture that is not known yet lies ahead. str0m cannot hold its reports back; about the future it reports RTP
-/// time 0, which is how a [`ClientPeer`](crate::ClientPeer) knows that there is nothing to know.
-const NEVER: Duration = Duration::from_secs(24 * 3600);
-
 /// How often it is told how sections do.
-const STATS_INTERVAL: Duration = Duration::from_secs(1);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the client hears what of its packets arrived, for its bandwidth estimation.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often the client hears how its media does (RFC 3550 §6.2).
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// str0m has nothing to report: it sees no packet.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Most media sections of one offer: twice the slots, and as many again for sending. Every poll of a peer walks over them.
 const SECTIONS_MAX: usize = 256;
 
 impl ServerPeer {
     /// Makes a peer that clients reach at these addresses.
+    ///
+    /// * `wall`: what the wall clock says now, for the times in reports.
     #[must_use]
-    pub fn new(certificate: &ServerCertificate, addresses: &[SocketAddr], now: Instant) -> Self {
+    pub fn new(
+        certificate: &ServerCertificate,
+        addresses: &[SocketAddr],
+        now: Instant,
+        wall: SystemTime,
+    ) -> Self {
         let config = rtc::config()
             .set_ice_lite(true)
             .set_dtls_cert(certificate.0.clone())
-            .set_stats_interval(Some(STATS_INTERVAL));
-        let mut rtc = config.build(now);
+            .set_rtcp_report_interval_audio(NEVER)
+            .set_rtcp_report_interval_video(NEVER);
+        let (mut rtc, keys) = build_withholding(config, now);
         for address in addresses {
             if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
                 rtc.add_local_candidate(candidate);
@@ -136,9 +182,25 @@ impl ServerPeer {
         }
         Self {
             rtc,
-            payload_types: BTreeMap::new(),
+            keys,
+            secured: None,
+            path: None,
+            nominating: None,
+            ids: ExtensionIds::default(),
+            codecs: BTreeMap::new(),
+            repairs: BTreeSet::new(),
+            receiver: Receiver::new(now),
+            sender: Sender::default(),
+            arrivals: Arrivals::new(now),
             clock: PublisherClock::default(),
+            picture_losses: Vec::new(),
+            feedback_at: None,
+            report_at: now + REPORT_INTERVAL,
+            measure_at: now + MEASURE_INTERVAL,
+            wall,
+            start: now,
             outputs: VecDeque::new(),
+            dropped: 0,
             now,
         }
     }
@@ -153,7 +215,50 @@ impl ServerPeer {
         }
         let offer = SdpOffer::from_sdp_string(sdp).map_err(|_| MediaError::BadDescription)?;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|_| MediaError::BadDescription)?;
-        Ok(sdp::pair_streams(&answer.to_sdp_string(), pairs))
+        let answer = answer.to_sdp_string();
+        answer
+            .lines()
+            .filter_map(|line| Mid::new(line.strip_prefix("a=mid:")?).ok())
+            .for_each(|mid| self.learn(mid));
+        if let Some(secured) = &mut self.secured {
+            self.sender.bind(&mut secured.sealer);
+        }
+        Ok(sdp::pair_streams(&answer, pairs))
+    }
+
+    /// Notes what was negotiated for a section: numbers, names and sources are those of the answer.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "str0m knows more codecs than we offer")]
+    fn learn(&mut self, mid: Mid) {
+        let Some(media) = self.rtc.media(rtc::mid_to(mid)) else { return };
+        self.ids.learn(media.remote_extmap());
+        let kind = if media.kind().is_audio() { MediaKind::Audio } else { MediaKind::Video };
+        let (cname, negotiated) = (media.cname().to_owned(), media.remote_pts().to_vec());
+        let mut payload_types = BTreeMap::new();
+        for params in self.rtc.codec_config().params() {
+            let codec = match params.spec().codec {
+                RtcCodec::Opus => Codec::Opus,
+                RtcCodec::Vp8 => Codec::Vp8,
+                RtcCodec::H264 => Codec::H264,
+                // None of the others is offered.
+                _ => continue,
+            };
+            if !negotiated.contains(&params.pt()) {
+                continue;
+            }
+            let (main, repair) = (*params.pt(), params.resend().map(|repair| *repair));
+            self.codecs.insert(main, codec);
+            self.repairs.extend(repair);
+            payload_types.entry(codec).or_insert((main, repair));
+        }
+        let mut api = self.rtc.direct_api();
+        let sent = api.stream_tx_by_mid(rtc::mid_to(mid), None);
+        if let Some((main, repair)) = sent.map(|stream| (*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc))) {
+            self.sender.add_section(mid, kind, (main, repair), &cname, payload_types);
+            return;
+        }
+        let received = api.stream_rx_by_mid(rtc::mid_to(mid), None);
+        let declared = received.map(|stream| (*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc)));
+        self.receiver.add_section(mid, kind, declared);
     }
 
     /// Returns the ICE user name fragment by which the client's first packets are known; may change with every offer.
@@ -173,55 +278,49 @@ impl ServerPeer {
     /// Returns whether media can flow: a path is found and its keys are agreed.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.rtc.is_connected()
+        self.secured.is_some() && self.path.is_some() && self.rtc.is_connected()
     }
 
-    /// Takes in a datagram. Drain [`poll_output`](Self::poll_output) before the next: a second packet would replace the first.
+    /// Takes in a datagram, from an address that ICE has checked if it is media. Drain [`poll_output`](Self::poll_output) before the
+    /// next: a second packet would replace the first.
     pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
         self.now = self.now.max(now);
-        rtc::receive(&mut self.rtc, datagram, self.now);
+        match datagram.bytes {
+            // RFC 7983 §7, and RFC 5761 §4 for RTCP.
+            [128..=191, 192..=223, ..] => self.on_rtcp(datagram),
+            [128..=191, ..] => self.on_rtp(datagram),
+            bytes => {
+                self.nominating = is_nominating(bytes).then_some(datagram.source);
+                rtc::receive(&mut self.rtc, datagram, self.now);
+            }
+        }
     }
 
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         rtc::handle(&mut self.rtc, Input::Timeout(self.now));
+        self.report();
     }
 
-    /// Queues packets for the client, in this order; they leave with the next [`handle_timeout`](Self::handle_timeout).
+    /// Sends packets to the client, in this order.
     pub fn send(&mut self, packets: impl IntoIterator<Item = SentPacket>) {
-        if !self.is_connected() {
-            // Nothing would ever take the packets out of the queue.
-            return;
-        }
-        for SentPacket { mid, codec, packet } in packets {
-            let Some(payload_type) = self.payload_type(mid, codec) else { continue };
-            let mut api = self.rtc.direct_api();
-            let Some(stream) = api.stream_tx_by_mid(rtc::mid_to(mid), None) else { continue };
-            let (sequence, timestamp) = (packet.sequence.into(), packet.timestamp);
-            let captured = packet.captured.unwrap_or(self.now + NEVER);
-            let write = RtpWrite::new(payload_type, sequence, timestamp, captured, packet.payload)
-                .marker(packet.marker)
-                .ext_vals(rtc::extensions(packet.audio_level))
-                .nackable(codec.kind() == roomful_types::MediaKind::Video);
-            // Only queues, so the packets of one turn need one drain and not one each.
-            stream.write_rtp(write);
+        let (true, Some(path)) = (self.is_connected(), self.path) else { return };
+        let Some(Secured { sealer, .. }) = &mut self.secured else { return };
+        for packet in packets {
+            let datagram = self.sender.send(packet, &self.ids, sealer, self.now);
+            self.outputs.extend(datagram.map(|bytes| Output::Transmit(transmit(path, bytes))));
         }
     }
 
     /// Asks the client for a key frame of an encoding on a section.
     pub fn request_keyframe(&mut self, mid: Mid, rid: Rid) {
-        let mut api = self.rtc.direct_api();
-        if let Some(stream) = rtc::stream_rx(&mut api, mid, rid) {
-            stream.request_keyframe(KeyframeRequestKind::Pli);
-        }
+        self.picture_losses.extend(self.receiver.ssrc(mid, rid));
     }
 
     /// Drops what was sent on a section: none of it is sent again, whoever asks.
     pub fn forget_history(&mut self, mid: Mid) {
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(rtc::mid_to(mid), None) {
-            stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_TIME, RETRANSMISSION_SHARE);
-        }
+        self.sender.forget_history(mid);
     }
 
     /// Returns the next thing to do.
@@ -231,9 +330,20 @@ impl ServerPeer {
                 return output;
             }
             match self.rtc.poll_output() {
-                Ok(str0m::Output::Transmit(transmit)) => return Output::Transmit(transmit.into()),
-                Ok(str0m::Output::Event(event)) => self.on_event(event),
-                Ok(str0m::Output::Timeout(until)) => return Output::Wait(until),
+                // RTP and RTCP of str0m's would be under keys of its own.
+                Ok(str0m::Output::Transmit(transmit))
+                    if matches!(transmit.contents.first(), Some(128..=191)) =>
+                {
+                    self.dropped += 1;
+                }
+                Ok(str0m::Output::Transmit(transmit)) => {
+                    if self.nominating == Some(transmit.destination) && is_success(&transmit.contents) {
+                        self.path = Some((transmit.source, transmit.destination));
+                    }
+                    return Output::Transmit(transmit.into());
+                }
+                Ok(str0m::Output::Event(event)) => self.on_event(&event),
+                Ok(str0m::Output::Timeout(until)) => return Output::Wait(self.deadline(until)),
                 Err(error) => {
                     tracing::debug!(%error, "peer failed");
                     self.rtc.disconnect();
@@ -242,98 +352,132 @@ impl ServerPeer {
         }
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "str0m's events are not ours; most are for other uses of it"
-    )]
-    fn on_event(&mut self, event: Event) {
-        match event {
-            Event::RtpPacket(packet) => self.on_packet(packet),
-            Event::KeyframeRequest(request) => {
-                let mid = rtc::mid_from(request.mid);
-                self.outputs.extend(mid.map(Output::KeyframeRequest));
-            }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                self.outputs.push_back(Output::Estimated(Bitrate::from_bps(estimate.as_u64())));
-            }
-            Event::MediaIngressStats(stats) => self.on_ingress_stats(&stats),
-            Event::MediaEgressStats(stats) => self.on_egress_stats(&stats),
-            _ => {}
+    fn on_event(&mut self, event: &Event) {
+        if matches!(event, Event::Connected)
+            && let Some(keys) = self.keys.take()
+        {
+            let mut sealer = Sealer::new(&keys.local);
+            self.sender.bind(&mut sealer);
+            self.secured = Some(Secured { sealer, opener: Opener::new(&keys.remote) });
         }
     }
 
-    fn on_ingress_stats(&mut self, stats: &MediaIngressStats) {
-        // A section is as good as its best encoding: the others may be paused.
-        let Some(mid) = rtc::mid_from(stats.mid) else { return };
-        if rtc::rid_from(stats.rid) != Rid::High {
+    /// Returns when to come back: for str0m, or for reports of ours.
+    fn deadline(&self, until: Instant) -> Instant {
+        if !self.is_connected() {
+            return until;
+        }
+        let ours = [self.feedback_at, self.receiver.deadline(), self.sender.deadline()];
+        ours.into_iter().flatten().chain([self.report_at, self.measure_at]).fold(until, Instant::min)
+    }
+
+    fn on_rtp(&mut self, datagram: Datagram<'_>) {
+        let Some(Secured { opener, .. }) = &mut self.secured else { return };
+        let mut bytes = datagram.bytes.to_vec();
+        let Ok(opened) = opener.open_rtp(&mut bytes) else { return };
+        let Some((header, payload)) = Header::read(&bytes[..opened.length], opened.header, &self.ids) else {
+            return;
+        };
+        if let Some(number) = header.extensions.transport_sequence {
+            self.arrivals.note(number, self.now);
+            self.feedback_at.get_or_insert(self.now + FEEDBACK_INTERVAL);
+        }
+        let is_repair = self.repairs.contains(&header.payload_type);
+        if !is_repair && !self.codecs.contains_key(&header.payload_type) {
             return;
         }
-        let measure = Measure {
-            mid,
-            is_inbound: true,
-            packets: stats.packets,
-            progress: stats.packets,
-            fraction_lost: stats.loss.unwrap_or_default(),
-            jitter: self.rtp_time(stats.jitter, stats.mid),
-            round_trip_time: stats.rtt,
-        };
-        self.outputs.push_back(Output::Measured(measure));
-    }
-
-    fn on_egress_stats(&mut self, stats: &MediaEgressStats) {
-        let Some(mid) = rtc::mid_from(stats.mid) else { return };
-        let measure = Measure {
-            mid,
-            is_inbound: false,
-            packets: stats.packets,
-            progress: stats.remote.as_ref().map_or(0, |remote| *remote.maximum_sequence_number),
-            fraction_lost: stats.loss.unwrap_or_default(),
-            jitter: self.rtp_time(stats.remote.as_ref().map_or(0, |remote| remote.jitter), stats.mid),
-            round_trip_time: stats.rtt,
-        };
-        self.outputs.push_back(Output::Measured(measure));
-    }
-
-    /// Converts a duration in units of the RTP clock of a section.
-    fn rtp_time(&self, ticks: u32, mid: str0m::media::Mid) -> Duration {
-        let is_audio = self.rtc.media(mid).is_some_and(|media| media.kind().is_audio());
-        let codec = if is_audio { Codec::Opus } else { Codec::Vp8 };
-        codec.time(ticks.into())
-    }
-
-    fn on_packet(&mut self, packet: RtpPacket) {
-        let mut api = self.rtc.direct_api();
-        let stream = api.stream_rx(&packet.header.ssrc);
-        let place = stream.and_then(|stream| Some((rtc::mid_from(stream.mid())?, stream.rid())));
-        let Some((mid, rid)) = place else { return };
-        let rid = rtc::rid_from(rid);
-        let captured = self.clock.captured(&packet, self.now);
-        let level = packet.header.ext_vals.audio_level;
-        let received = ReceivedPacket {
-            sequence: *packet.seq_no,
-            timestamp: packet.header.timestamp,
-            marker: packet.header.marker,
-            payload: packet.payload,
+        let placed = self.receiver.place(&header, opened.index, &bytes[payload], is_repair, self.now);
+        let Some(placed) = placed else { return };
+        let captured = self.clock.captured(placed.report, header.timestamp, placed.clock_rate, self.now);
+        let packet = ReceivedPacket {
+            sequence: placed.sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            payload: placed.payload.into(),
             captured,
-            audio_level: level.map(|level| AudioLevel::from_negative_dbov(level.unsigned_abs())),
+            audio_level: header.extensions.audio_level,
         };
-        self.outputs.push_back(Output::Packet(mid, rid, received));
+        self.outputs.push_back(Output::Packet(placed.mid, placed.rid, packet));
     }
 
-    /// Returns what a codec is called on a section, and sets the section's history up when it is first asked for.
-    fn payload_type(&mut self, mid: Mid, codec: Codec) -> Option<Pt> {
-        if let Some(payload_type) = self.payload_types.get(&(mid, codec)) {
-            return Some(*payload_type);
+    fn on_rtcp(&mut self, datagram: Datagram<'_>) {
+        let Some(Secured { opener, .. }) = &mut self.secured else { return };
+        let mut bytes = datagram.bytes.to_vec();
+        let Ok(length) = opener.open_rtcp(&mut bytes) else { return };
+        reports::hear(&bytes[..length], self);
+    }
+
+    /// Sends whatever reports and requests are due.
+    fn report(&mut self) {
+        let (now, wall) = (self.now, self.wall + self.now.saturating_duration_since(self.start));
+        if !self.is_connected() {
+            return;
         }
-        let media = self.rtc.media(rtc::mid_to(mid))?;
-        let payload_type = rtc::payload_type(self.rtc.codec_config(), media.remote_pts(), codec)?;
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(rtc::mid_to(mid), None) {
-            stream.set_rtx_cache(HISTORY_PACKETS, HISTORY_TIME, RETRANSMISSION_SHARE);
+        let (own, mut bundle) = (self.sender.own_ssrc(), Bundle::default());
+        for (report, ssrc, cname) in self.sender.take_reports(now, wall) {
+            bundle.add_sender_report(&report, ssrc, &cname);
         }
-        self.payload_types.insert((mid, codec), payload_type);
-        Some(payload_type)
+        if self.report_at <= now {
+            self.report_at = now + REPORT_INTERVAL;
+            bundle.add_reports(own, self.receiver.take_reports(now));
+        }
+        for (ssrc, numbers) in self.receiver.take_missing(now) {
+            bundle.add_nack(own, ssrc, &numbers);
+        }
+        for ssrc in std::mem::take(&mut self.picture_losses) {
+            bundle.add_picture_loss(own, ssrc);
+        }
+        if self.feedback_at.is_some_and(|at| at <= now) {
+            self.feedback_at = None;
+            while let Some(report) = self.arrivals.report() {
+                bundle.add_arrivals(own, 0, &report);
+            }
+        }
+        if let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) {
+            for mut packet in bundle.finish() {
+                let length = packet.len();
+                packet.resize(length + RTCP_OVERHEAD, 0);
+                if let Ok(end) = sealer.seal_rtcp(&mut packet, length) {
+                    packet.truncate(end);
+                    self.outputs.push_back(Output::Transmit(transmit(path, packet)));
+                }
+            }
+        }
+        if self.measure_at <= now {
+            self.measure_at = now + MEASURE_INTERVAL;
+            let measures = self.receiver.measure().into_iter().chain(self.sender.measure());
+            self.outputs.extend(measures.map(Output::Measured));
+        }
     }
 }
+
+impl reports::Listener for ServerPeer {
+    fn on_sender_time(&mut self, ssrc: u32, time: SenderTime) {
+        self.receiver.on_sender_report(ssrc, time, self.now);
+    }
+
+    fn on_report(&mut self, block: &ReportBlock<'_>) {
+        let wall = self.wall + self.now.saturating_duration_since(self.start);
+        self.sender.on_report(block, ntp::from_system_time(wall));
+    }
+
+    fn on_nack(&mut self, ssrc: u32, numbers: &mut dyn Iterator<Item = u16>) {
+        let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) else { return };
+        let repairs = self.sender.repair(ssrc, numbers, &self.ids, sealer, self.now);
+        self.outputs.extend(repairs.into_iter().map(|bytes| Output::Transmit(transmit(path, bytes))));
+    }
+
+    fn on_picture_loss(&mut self, ssrc: u32) {
+        self.outputs.extend(self.sender.section(ssrc).map(Output::KeyframeRequest));
+    }
+}
+
+const fn transmit((source, destination): (SocketAddr, SocketAddr), bytes: Vec<u8>) -> Transmit {
+    Transmit { source, destination, bytes }
+}
+
+/// The most that sealing adds to an RTCP packet.
+const RTCP_OVERHEAD: usize = 20;
 
 /// Maps the time of capture that a publisher reports to the server's clock. One constant serves all media of a publisher, so
 /// that what was in step stays in step.
@@ -344,12 +488,14 @@ struct PublisherClock {
 }
 
 impl PublisherClock {
-    fn captured(&mut self, packet: &RtpPacket, now: Instant) -> Option<Instant> {
-        let report = packet.last_sender_info.filter(|report| report.sender_packet_count > 0);
-        let report = report?;
-        let clock_rate = packet.time.frequency().get();
-        let captured = rtc::captured_at(&report, packet.header.timestamp, clock_rate);
-        let captured = captured?;
+    fn captured(
+        &mut self,
+        report: Option<SenderTime>,
+        timestamp: u32,
+        clock_rate: u32,
+        now: Instant,
+    ) -> Option<Instant> {
+        let captured = report?.captured(timestamp, clock_rate)?;
         let (theirs, ours) = *self.anchor.get_or_insert((captured, now));
         let mapped = match captured.duration_since(theirs) {
             Ok(later) => ours.checked_add(later),

@@ -1,0 +1,255 @@
+//! RTP headers (RFC 3550 §5.1) with the extensions (RFC 8285) that the server reads or writes.
+
+use roomful_types::{AudioLevel, Mid, Rid};
+use str0m::rtp::{Extension, ExtensionMap};
+
+/// What the extensions are called between both sides. One for all sections, which share a transport (RFC 8843 §8).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ExtensionIds {
+    mid: Option<u8>,
+    rid: Option<u8>,
+    repaired_rid: Option<u8>,
+    transport_sequence: Option<u8>,
+    audio_level: Option<u8>,
+}
+
+/// The values of the extensions that are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Extensions {
+    /// The section (RFC 8843 §15).
+    pub(super) mid: Option<Mid>,
+    /// The encoding (RFC 8852 §3.1).
+    pub(super) rid: Option<Rid>,
+    /// The encoding that is repaired (RFC 8852 §3.2).
+    pub(super) repaired_rid: Option<Rid>,
+    /// The number over the whole transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    pub(super) transport_sequence: Option<u16>,
+    /// How loud it is (RFC 6464).
+    pub(super) audio_level: Option<AudioLevel>,
+}
+
+/// The fields of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) payload_type: u8,
+    pub(super) marker: bool,
+    pub(super) sequence: u16,
+    pub(super) timestamp: u32,
+    pub(super) ssrc: u32,
+    pub(super) extensions: Extensions,
+}
+
+const FIXED: usize = 12;
+const ONE_BYTE: u16 = 0xbede;
+/// The lower four bits are the application's.
+const TWO_BYTES: u16 = 0x1000;
+
+impl ExtensionIds {
+    /// Notes what a section negotiated.
+    pub(super) fn learn(&mut self, map: &ExtensionMap) {
+        let known = [
+            (&mut self.mid, Extension::RtpMid),
+            (&mut self.rid, Extension::RtpStreamId),
+            (&mut self.repaired_rid, Extension::RepairedRtpStreamId),
+            (&mut self.transport_sequence, Extension::TransportSequenceNumber),
+            (&mut self.audio_level, Extension::AudioLevel),
+        ];
+        for (id, extension) in known {
+            // Above 14 it would need the form of two bytes (RFC 8285 §4.2), which nobody offers us.
+            *id = map.id_of(extension).filter(|id| (1..15).contains(id)).or(*id);
+        }
+    }
+
+    /// Returns whether packets are numbered over the whole transport.
+    pub(super) const fn has_transport_sequence(&self) -> bool {
+        self.transport_sequence.is_some()
+    }
+
+    fn read(&self, block: &[u8], extensions: &mut Extensions) {
+        let Some((head, mut elements)) = block.split_first_chunk::<4>() else { return };
+        let form = u16::from_be_bytes([head[0], head[1]]);
+        while let Some((first, rest)) = elements.split_first() {
+            if *first == 0 {
+                // Padding.
+                elements = rest;
+                continue;
+            }
+            let (id, length, rest) = match form {
+                ONE_BYTE => (first >> 4, usize::from(first & 0x0f) + 1, rest),
+                form if form & 0xfff0 == TWO_BYTES => {
+                    let Some((length, rest)) = rest.split_first() else { return };
+                    (*first, usize::from(*length), rest)
+                }
+                _ => return,
+            };
+            let Some((value, rest)) = rest.split_at_checked(length) else { return };
+            elements = rest;
+            self.read_one(id, value, extensions);
+        }
+    }
+
+    fn read_one(&self, id: u8, value: &[u8], extensions: &mut Extensions) {
+        let text = || std::str::from_utf8(value).unwrap_or_default();
+        let id = Some(id);
+        if id == self.mid {
+            extensions.mid = Mid::new(text()).ok();
+        } else if id == self.rid {
+            extensions.rid = text().parse().ok();
+        } else if id == self.repaired_rid {
+            extensions.repaired_rid = text().parse().ok();
+        } else if id == self.transport_sequence {
+            extensions.transport_sequence = value.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+        } else if id == self.audio_level {
+            let level = value.first().map(|byte| AudioLevel::from_negative_dbov(byte & 0x7f));
+            extensions.audio_level = level;
+        }
+    }
+
+    fn write(&self, extensions: &Extensions, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend(ONE_BYTE.to_be_bytes());
+        out.extend([0, 0]);
+        let mut put = |id: Option<u8>, value: &[u8]| {
+            if let Some(id) = id {
+                out.push(id << 4 | (value.len() - 1) as u8);
+                out.extend_from_slice(value);
+            }
+        };
+        if let Some(number) = extensions.transport_sequence {
+            put(self.transport_sequence, &number.to_be_bytes());
+        }
+        if let Some(mid) = extensions.mid {
+            put(self.mid, mid.as_str().as_bytes());
+        }
+        if let Some(level) = extensions.audio_level {
+            put(self.audio_level, &[level.as_negative_dbov()]);
+        }
+        let length = out.len() - start - 4;
+        if length == 0 {
+            out.truncate(start);
+            return;
+        }
+        out.resize(start + 4 + length.next_multiple_of(4), 0);
+        out[start + 3] = length.div_ceil(4) as u8;
+    }
+}
+
+impl Header {
+    /// Reads the header of a packet that SRTP opened, and where its payload is, without padding.
+    ///
+    /// * `length`: of the header with contributing sources and extensions.
+    pub(super) fn read(
+        packet: &[u8],
+        length: usize,
+        ids: &ExtensionIds,
+    ) -> Option<(Self, std::ops::Range<usize>)> {
+        let fixed: &[u8; FIXED] = packet.first_chunk()?;
+        let [flags, kind, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = *fixed;
+        let padding = match flags & 0x20 {
+            0 => 0,
+            _ => usize::from(*packet.last()?),
+        };
+        let end = packet.len().checked_sub(padding).filter(|end| *end >= length)?;
+        let mut extensions = Extensions::default();
+        if flags & 0x10 != 0 {
+            ids.read(packet.get(FIXED + 4 * usize::from(flags & 0x0f)..length)?, &mut extensions);
+        }
+        let header = Self {
+            payload_type: kind & 0x7f,
+            marker: kind & 0x80 != 0,
+            sequence: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: u32::from_be_bytes([c0, c1, c2, c3]),
+            extensions,
+        };
+        Some((header, length..end))
+    }
+
+    /// Writes the header of a packet.
+    pub(super) fn write(&self, ids: &ExtensionIds, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend([0x80, self.payload_type | u8::from(self.marker) << 7]);
+        out.extend(self.sequence.to_be_bytes());
+        out.extend(self.timestamp.to_be_bytes());
+        out.extend(self.ssrc.to_be_bytes());
+        ids.write(&self.extensions, out);
+        if out.len() > start + FIXED {
+            out[start] |= 0x10;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDS: ExtensionIds = ExtensionIds {
+        mid: Some(1),
+        rid: Some(2),
+        repaired_rid: Some(3),
+        transport_sequence: Some(4),
+        audio_level: Some(5),
+    };
+
+    #[test]
+    fn rfc_8285_forms_of_one_and_of_two_bytes() {
+        let fixed = [0x90, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 42];
+        let one = [0xbe, 0xde, 0, 2, 0x10, b'a', 0, 0x20, b'h', 0x41, 1, 2];
+        let two = [0x10, 0, 0, 3, 1, 1, b'a', 2, 1, b'h', 0, 4, 2, 1, 2, 0];
+        for block in [&one[..], &two[..]] {
+            let packet = [&fixed, block, b"payload"].concat();
+            let length = fixed.len() + block.len();
+            let (header, payload) = Header::read(&packet, length, &IDS).expect("a header");
+            assert_eq!((header.payload_type, header.marker, header.sequence), (0x60, true, 7));
+            assert_eq!((header.timestamp, header.ssrc), (9, 42));
+            assert_eq!(header.extensions.mid, Mid::new("a").ok());
+            assert_eq!(header.extensions.rid, Some(Rid::High));
+            assert_eq!(header.extensions.transport_sequence, Some(0x102));
+            assert_eq!(&packet[payload], b"payload");
+        }
+    }
+
+    #[test]
+    fn padding_is_no_payload_and_cannot_be_longer_than_the_packet() {
+        let packet = |padding| [&[0xa0, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], b"xx\0", &[padding]].concat();
+        let payload = |padding| Header::read(&packet(padding), 12, &IDS).map(|(_, payload)| payload);
+        assert_eq!((payload(2), payload(4), payload(5)), (Some(12..14), Some(12..12), None));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            kind in 0..128_u8,
+            marker in any::<bool>(),
+            numbers in any::<(u16, u32, u32)>(),
+            mid in prop::option::of("[a-z0-9]{1,16}"),
+            transport_sequence in prop::option::of(any::<u16>()),
+            level in prop::option::of(0..128_u8),
+            payload in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let (sequence, timestamp, ssrc) = numbers;
+            let extensions = Extensions {
+                mid: mid.map(|mid| Mid::new(&mid).expect("short")),
+                transport_sequence,
+                audio_level: level.map(AudioLevel::from_negative_dbov),
+                ..Extensions::default()
+            };
+            let header = Header { payload_type: kind, marker, sequence, timestamp, ssrc, extensions };
+            let mut packet = Vec::new();
+            header.write(&IDS, &mut packet);
+            let length = packet.len();
+            prop_assert_eq!(length % 4, 0);
+            packet.extend(&payload);
+            let (read, place) = Header::read(&packet, length, &IDS).expect("a header");
+            prop_assert_eq!(read, header);
+            prop_assert_eq!(&packet[place], &payload[..]);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), length in 0..80_usize) {
+            let _ = Header::read(&bytes, length, &IDS);
+        }
+    }
+}

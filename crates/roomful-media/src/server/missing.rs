@@ -1,0 +1,98 @@
+//! Which packets of a stream are asked for again, and when (RFC 4585 §6.2.1).
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Packets of one stream that did not come.
+#[derive(Debug, Default)]
+pub(super) struct Missing(BTreeMap<u64, Wish>);
+
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    next_at: Instant,
+    tries: u32,
+}
+
+/// How long a packet may be overtaken before it counts as missing.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// How often one packet is asked for, and how long apart at least. The last one comes about a second after the loss: what is later
+/// than that, no receiver waits for.
+const TRIES: u32 = 8;
+const RETRY: Duration = Duration::from_millis(60);
+
+/// Packets asked for at once per stream; of a longer gap only the newest are of use.
+const MISSING_MAX: usize = 256;
+
+impl Missing {
+    /// Notes that nothing came between two packets that did.
+    pub(super) fn note_gap(&mut self, after: u64, before: u64, now: Instant) {
+        let first = (after + 1).max(before.saturating_sub(MISSING_MAX as u64));
+        self.0.extend((first..before).map(|number| (number, Wish { next_at: now + PATIENCE, tries: 0 })));
+        while self.0.len() > MISSING_MAX {
+            self.0.pop_first();
+        }
+    }
+
+    /// Notes that a packet came after all.
+    pub(super) fn arrived(&mut self, number: u64) {
+        self.0.remove(&number);
+    }
+
+    /// Returns what is to be asked for now, in order.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<u64> {
+        let mut due = Vec::new();
+        self.0.retain(|number, wish| {
+            if wish.next_at > now {
+                return true;
+            }
+            due.push(*number);
+            wish.tries += 1;
+            // Later each time, for paths that are longer than the first pause.
+            wish.next_at = now + RETRY * wish.tries;
+            wish.tries < TRIES
+        });
+        due
+    }
+
+    /// Returns when something is to be asked for next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.0.values().map(|wish| wish.next_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_come_is_asked_for_a_few_times_and_then_given_up() {
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        missing.note_gap(10, 13, start);
+        assert_eq!(missing.take_due(start + Duration::from_millis(9)), []);
+        missing.arrived(11);
+        let mut asked = 0;
+        let mut now = start;
+        while let Some(at) = missing.deadline() {
+            now = at;
+            assert_eq!(missing.take_due(now), [12]);
+            asked += 1;
+        }
+        assert_eq!(asked, TRIES);
+        assert!(now - start < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn of_a_long_gap_only_the_newest_are_asked_for() {
+        let now = Instant::now();
+        let mut missing = Missing::default();
+        missing.note_gap(0, 1_000_000, now);
+        let due = missing.take_due(now + PATIENCE);
+        assert_eq!((due.len(), due[0], due[255]), (256, 999_744, 999_999));
+        missing.note_gap(1_000_000, 1_000_010, now);
+        assert_eq!(missing.0.len(), MISSING_MAX);
+    }
+}

@@ -1,0 +1,279 @@
+//! The RTP layer without a network: placing, repairing, reporting.
+
+use proptest::prelude::*;
+use roomful_srtp::{KeyingMaterial, Opener, Profile, Sealer};
+use rtcp_types::{Nack, TransportFeedback, prelude::*};
+
+use super::{
+    header::{ExtensionIds, Extensions, Header},
+    receiver::Receiver,
+    reports::{self, Listener},
+    sender::Sender,
+    *,
+};
+
+fn mid(text: &str) -> Mid {
+    Mid::new(text).expect("short")
+}
+
+fn header(ssrc: u32, sequence: u16) -> Header {
+    Header { payload_type: 96, marker: true, sequence, timestamp: 0, ssrc, extensions: Extensions::default() }
+}
+
+/// A client with one video section, whose source and repairs are declared.
+fn receiver(now: Instant) -> Receiver {
+    let mut receiver = Receiver::new(now);
+    receiver.add_section(mid("v"), MediaKind::Video, Some((1, Some(2))));
+    receiver
+}
+
+#[test]
+fn repairs_come_under_the_number_that_they_repair_and_once() {
+    let now = Instant::now();
+    let mut receiver = receiver(now);
+    let mut place = |ssrc, index: u64, payload: &[u8], is_repair| {
+        let placed = receiver.place(&header(ssrc, index as u16), index, payload, is_repair, now);
+        placed.map(|placed| (placed.sequence, placed.payload.to_vec()))
+    };
+    assert_eq!(place(2, 7, &[0xff, 0xfe, 9], true), None, "nothing came yet that it could repair");
+    assert_eq!(place(1, 65_533, b"a", false), Some((65_533, b"a".to_vec())));
+    assert_eq!(place(1, 65_537, b"b", false), Some((65_537, b"b".to_vec())));
+    assert_eq!(place(2, 8, &[0xff, 0xfe, 9], true), Some((65_534, vec![9])));
+    assert_eq!(place(2, 9, &[0xff, 0xfe, 9], true), None, "it is there");
+    assert_eq!(place(2, 10, &[0xff], true), None, "too short to repair anything");
+    assert_eq!(place(1, 65_536, b"c", false), Some((65_536, b"c".to_vec())), "late, and before its repair");
+    assert_eq!(place(3, 1, b"d", false), None, "nobody's");
+    let due = receiver.take_missing(now + Duration::from_secs(1));
+    assert_eq!(due, [(1, vec![65_535])]);
+}
+
+#[test]
+fn encodings_are_told_by_what_they_say_and_another_source_goes_on_behind_the_one_before_it() {
+    let now = Instant::now();
+    let mut receiver = receiver(now);
+    let mut named = header(50, 10);
+    named.extensions = Extensions { mid: Some(mid("v")), rid: Some(Rid::Low), ..Extensions::default() };
+    let placed = receiver.place(&named, 10, b"low", false, now).expect("says what it is");
+    assert_eq!((placed.mid, placed.rid, placed.sequence), (mid("v"), Rid::Low, 10));
+    let placed = receiver.place(&header(50, 11), 11, b"low", false, now).expect("is known by now");
+    assert_eq!((placed.rid, placed.sequence), (Rid::Low, 11));
+    let mut restarted = header(51, 3);
+    restarted.extensions = named.extensions;
+    let placed = receiver.place(&restarted, 3, b"low", false, now).expect("says what it is");
+    assert!(placed.sequence > 11, "{} would be taken for a late one", placed.sequence);
+    assert_eq!(receiver.ssrc(mid("v"), Rid::Low), Some(51));
+    named.extensions.mid = Some(mid("w"));
+    assert!(receiver.place(&named, 12, b"x", false, now).is_none(), "a section that was never negotiated");
+}
+
+/// A subscriber with one video slot, and both ends of its keys.
+struct Slot {
+    sender: Sender,
+    sealer: Sealer,
+    opener: Opener,
+    now: Instant,
+}
+
+const SSRC: u32 = 100;
+const REPAIR: u32 = 101;
+
+impl Slot {
+    fn new() -> Self {
+        let exported = vec![7; Profile::AeadAes128Gcm.keying_material_bytes()];
+        let keys = KeyingMaterial::split(Profile::AeadAes128Gcm, &exported).expect("of its length");
+        let (mut sender, mut sealer) = (Sender::default(), Sealer::new(&keys.server));
+        let payload_types = BTreeMap::from([(Codec::Vp8, (96, Some(97)))]);
+        sender.add_section(mid("v"), MediaKind::Video, (SSRC, Some(REPAIR)), "cname", payload_types);
+        sender.bind(&mut sealer);
+        Self { sender, sealer, opener: Opener::new(&keys.server), now: Instant::now() }
+    }
+
+    /// Sends a packet; returns what arrives.
+    fn send(&mut self, sequence: u64) -> Option<(u32, u64, Vec<u8>)> {
+        let packet = ReceivedPacket {
+            sequence,
+            timestamp: 0,
+            marker: true,
+            payload: Arc::from(sequence.to_be_bytes()),
+            captured: None,
+            audio_level: None,
+        };
+        let packet = SentPacket { mid: mid("v"), codec: Codec::Vp8, packet };
+        let datagram = self.sender.send(packet, &ExtensionIds::default(), &mut self.sealer, self.now)?;
+        Some(self.open(datagram))
+    }
+
+    /// Asks for packets again; returns what arrives.
+    fn ask(&mut self, numbers: &[u16]) -> Vec<(u32, u64, Vec<u8>)> {
+        let ids = ExtensionIds::default();
+        let numbers = numbers.iter().copied();
+        let repairs = self.sender.repair(SSRC, numbers, &ids, &mut self.sealer, self.now);
+        repairs.into_iter().map(|datagram| self.open(datagram)).collect()
+    }
+
+    fn open(&mut self, mut datagram: Vec<u8>) -> (u32, u64, Vec<u8>) {
+        let opened = self.opener.open_rtp(&mut datagram).expect("authentic and new");
+        (opened.ssrc, opened.index, datagram[opened.payload()].to_vec())
+    }
+}
+
+#[test]
+fn what_is_asked_for_comes_again_under_a_number_of_the_repairs() {
+    let mut slot = Slot::new();
+    (10..20).for_each(|sequence| assert_eq!(slot.send(sequence).expect("sent").1, sequence));
+    let repaired = |number: u64| [&(number as u16).to_be_bytes()[..], &number.to_be_bytes()].concat();
+    let asked = slot.ask(&[12, 14, 500]);
+    assert_eq!(asked, [(REPAIR, 1, repaired(12)), (REPAIR, 2, repaired(14))]);
+    assert_eq!(slot.ask(&[12, 13]), [(REPAIR, 3, repaired(13))], "the other one is still on its way");
+    for _ in 0..20 {
+        slot.now += Duration::from_millis(60);
+        slot.ask(&[12]);
+    }
+    assert_eq!(slot.ask(&[12]), [], "not for ever");
+    assert!(slot.send(15).is_none(), "no number is sealed twice");
+}
+
+#[test]
+fn nothing_is_sent_again_once_it_is_forgotten_or_old() {
+    let mut slot = Slot::new();
+    slot.send(10).expect("sent");
+    slot.sender.forget_history(mid("v"));
+    assert_eq!(slot.ask(&[10]), []);
+    slot.send(11).expect("sent");
+    slot.now += Duration::from_secs(3);
+    slot.send(12).expect("sent");
+    assert_eq!(slot.ask(&[11]), []);
+    assert_eq!(slot.ask(&[12]).len(), 1);
+}
+
+#[test]
+fn a_flood_of_requests_costs_no_more_than_its_share() {
+    let mut slot = Slot::new();
+    (0..400).for_each(|sequence| _ = slot.send(sequence).expect("sent"));
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    let mut repaired = 0;
+    for _ in 0..200 {
+        slot.now += Duration::from_millis(1);
+        repaired += slot.ask(&all).len();
+    }
+    assert!(repaired <= 400 * 5, "{repaired} packets were sent again");
+}
+
+/// Notes what is heard.
+#[derive(Default)]
+struct Ear(Vec<String>);
+
+impl Listener for Ear {
+    fn on_sender_time(&mut self, ssrc: u32, _: SenderTime) {
+        self.0.push(format!("time of {ssrc}"));
+    }
+
+    fn on_report(&mut self, block: &ReportBlock<'_>) {
+        self.0.push(format!("report about {}", block.ssrc()));
+    }
+
+    fn on_nack(&mut self, ssrc: u32, numbers: &mut dyn Iterator<Item = u16>) {
+        self.0.push(format!("{:?} of {ssrc}", numbers.collect::<Vec<_>>()));
+    }
+
+    fn on_picture_loss(&mut self, ssrc: u32) {
+        self.0.push(format!("picture of {ssrc}"));
+    }
+}
+
+#[test]
+fn what_is_written_is_heard() {
+    let mut bundle = Bundle::default();
+    let report = rtcp_types::SenderReport::builder(7).ntp_timestamp(1).rtp_timestamp(2);
+    bundle.add_sender_report(&report, 7, "somebody");
+    bundle.add_reports(7, vec![ReportBlock::builder(8), ReportBlock::builder(9)]);
+    bundle.add_nack(7, 8, &[3, 5, 600]);
+    bundle.add_picture_loss(7, 9);
+    let mut ear = Ear::default();
+    bundle.finish().iter().for_each(|packet| reports::hear(packet, &mut ear));
+    let expected = ["time of 7", "report about 8", "report about 9", "[3, 5, 600] of 8", "picture of 9"]
+        .map(String::from);
+    assert_eq!(ear.0, expected);
+}
+
+#[test]
+fn a_bundle_is_as_many_datagrams_as_it_takes() {
+    let mut bundle = Bundle::default();
+    bundle.add_reports(1, (0..200).map(ReportBlock::builder).collect());
+    let packets = bundle.finish();
+    assert!(packets.len() > 3 && packets.iter().all(|packet| packet.len() <= 1200));
+    let mut ear = Ear::default();
+    packets.iter().for_each(|packet| reports::hear(packet, &mut ear));
+    assert_eq!(ear.0.len(), 200);
+}
+
+#[test]
+fn str0m_says_nothing_of_media_however_long_it_lasts() {
+    let start = Instant::now();
+    let [client_at, server_at] =
+        ["127.0.0.1:1000", "127.0.0.1:2000"].map(|at| at.parse().expect("an address"));
+    let mut client = crate::ClientPeer::new(&crate::ClientConfig::default(), &[client_at], start);
+    let mut server =
+        ServerPeer::new(&ServerCertificate::generate(), &[server_at], start, SystemTime::UNIX_EPOCH);
+    let offer = client.create_offer(20, 20, 30, false).expect("new sections");
+    let answer = server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
+    client.accept_answer(&answer).expect("a good answer");
+    let mut now = start;
+    while now < start + Duration::from_secs(600) {
+        now += Duration::from_millis(100);
+        client.handle_timeout(now);
+        server.handle_timeout(now);
+        loop {
+            let mut moved = false;
+            while let crate::ClientOutput::Transmit(Transmit { source, destination, bytes }) =
+                client.poll_output()
+            {
+                server.handle_datagram(Datagram { source, destination, bytes: &bytes }, now);
+                moved = true;
+            }
+            loop {
+                match server.poll_output() {
+                    Output::Transmit(Transmit { source, destination, bytes }) => {
+                        client.handle_datagram(Datagram { source, destination, bytes: &bytes }, now);
+                        moved = true;
+                    }
+                    Output::Wait(_) => break,
+                    Output::Packet(..) | Output::KeyframeRequest(_) | Output::Measured(_) => {}
+                }
+            }
+            if !moved {
+                break;
+            }
+        }
+    }
+    assert!(server.is_connected());
+    assert_eq!(server.dropped, 0, "random keys, and nothing that they seal");
+}
+
+proptest! {
+    #[test]
+    fn nothing_that_is_heard_panics(
+        kind in 192..224_u8,
+        count in 0..32_u8,
+        body in prop::collection::vec(any::<u8>(), 0..120),
+        length in any::<u16>(),
+    ) {
+        let words = (body.len() / 4) as u16;
+        for length in [words, length % 40] {
+            let [high, low] = length.to_be_bytes();
+            let packet = [&[0x80 | count, kind, high, low][..], &body].concat();
+            reports::hear(&packet, &mut Ear::default());
+        }
+    }
+
+    #[test]
+    fn requests_for_packets_name_all_of_them(numbers in prop::collection::btree_set(any::<u16>(), 1..60)) {
+        let nack = numbers.iter().fold(Nack::builder(), |nack, number| nack.add_rtp_sequence(*number));
+        let feedback = TransportFeedback::builder(&nack).sender_ssrc(1).media_ssrc(2);
+        let mut packet = vec![0; feedback.calculate_size().expect("small")];
+        feedback.write_into_unchecked(&mut packet);
+        let mut ear = Ear::default();
+        reports::hear(&packet, &mut ear);
+        prop_assert_eq!(&ear.0[0], &format!("{:?} of 2", numbers.into_iter().collect::<Vec<_>>()));
+    }
+}
