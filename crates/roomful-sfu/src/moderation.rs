@@ -80,9 +80,9 @@ pub enum ModerationError {
 }
 
 impl Moderation {
-    /// Keeps a grant and an identity out from now on.
-    pub(crate) fn bar(&mut self, grant: GrantId, identity: Option<Arc<str>>) {
-        self.barred_grants.insert(grant);
+    /// Keeps grants and an identity out from now on.
+    pub(crate) fn bar(&mut self, grants: impl IntoIterator<Item = GrantId>, identity: Option<Arc<str>>) {
+        self.barred_grants.extend(grants);
         self.barred_identities.extend(identity);
     }
 

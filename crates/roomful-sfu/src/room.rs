@@ -1,7 +1,7 @@
 //! One room: who is in it, what they publish and what they take.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -50,6 +50,8 @@ pub(crate) struct Participant {
     pub(crate) info: ParticipantInfo,
     pub(crate) line: Line,
     pub(crate) admitted: Admitted,
+    /// By which it was admitted before, the latest first.
+    earlier_grants: VecDeque<GrantId>,
     /// What a resume must show.
     pub(crate) resume_key: ResumeKey,
     pub(crate) streams: BTreeMap<StreamKey, StreamId>,
@@ -127,6 +129,9 @@ impl Offer {
     }
 }
 
+/// Grants of one stay that are remembered: with a token for each hour, more than two days of them.
+const EARLIER_GRANTS_MAX: usize = 64;
+
 impl Participant {
     pub(crate) const fn new(
         info: ParticipantInfo,
@@ -138,6 +143,7 @@ impl Participant {
             info,
             line: Line::new(session),
             admitted,
+            earlier_grants: VecDeque::new(),
             resume_key,
             streams: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -147,6 +153,21 @@ impl Participant {
             quality: Quality::new(),
             report: None,
         }
+    }
+
+    /// Lets it stay by another grant.
+    pub(crate) fn admit(&mut self, admitted: Admitted) {
+        let earlier = std::mem::replace(&mut self.admitted, admitted).grant;
+        if earlier != admitted.grant {
+            self.earlier_grants.retain(|grant| *grant != earlier);
+            self.earlier_grants.push_front(earlier);
+            self.earlier_grants.truncate(EARLIER_GRANTS_MAX);
+        }
+    }
+
+    /// Returns every grant by which it was admitted in this stay.
+    pub(crate) fn grants(&self) -> impl Iterator<Item = GrantId> {
+        self.earlier_grants.iter().copied().chain([self.admitted.grant])
     }
 }
 

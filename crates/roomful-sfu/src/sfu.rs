@@ -185,7 +185,11 @@ impl Sfu {
         session.heard_at = self.now;
         let request = message.request();
         if !session.spend(cost(&message), &self.outbox.config, self.now) {
-            return self.outbox.reply(id, request, Err(ErrorCode::RateLimited));
+            // What was carried out before is no other thing because it is asked too often.
+            let place = session.place;
+            let answered =
+                place.and_then(|(room, participant)| self.line(room, participant)?.answer(request).cloned());
+            return self.outbox.reply(id, request, answered.ok_or(ErrorCode::RateLimited));
         }
         let entered = match (message, session.place) {
             (ClientMessage::JoinRequest(join), None) => self.join(id, join),
@@ -390,7 +394,7 @@ impl Sfu {
         let earlier = participant.line.session();
         participant.line.attach(id);
         participant.quality.forget_told();
-        participant.admitted = Admitted::new(&grant, self.now);
+        participant.admit(Admitted::new(&grant, self.now));
         let term = participant.admitted.term(self.now);
         let (slots, sources) = room.media_of(resume.participant_id);
         let response = ResumeResponse {
@@ -429,7 +433,7 @@ impl Sfu {
         if participant.info.identity.as_deref() != grant.identity.as_deref() {
             return Err(ErrorCode::Unauthorized);
         }
-        participant.admitted = Admitted::new(&grant, self.now);
+        participant.admit(Admitted::new(&grant, self.now));
         Ok(TokenResponse { request: update.request, term: participant.admitted.term(self.now) }.into())
     }
 
@@ -468,7 +472,7 @@ impl Sfu {
     fn kick(&mut self, room_id: RoomId, id: ParticipantId) {
         let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
         let Some(participant) = room.participants.get(&id) else { return };
-        room.moderation.bar(participant.admitted.grant, participant.info.identity.clone());
+        room.moderation.bar(participant.grants(), participant.info.identity.clone());
         self.part(room_id, id, Some(LeaveReason::Kicked), Some(DisconnectReason::Kicked));
     }
 

@@ -250,6 +250,28 @@ pub(super) async fn b07_who_is_kicked_gets_back_with_nothing_of_the_same(venue: 
     join(&*stage, "carol").await;
 }
 
+pub(super) async fn b07_who_is_kicked_gets_back_with_no_grant_of_the_stay(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let _alice = join(&*stage, "alice").await;
+    let nameless = async || stage.token(TokenRequest::default()).await;
+    let (first, second) = (nameless().await, nameless().await);
+    let bob = stage.room(stage.options(first.access.clone()));
+    within(bob.connect()).await.expect("joins");
+    within(bob.update_client_token(second.access.clone())).await.expect("is as good");
+    let mut events = bob.events();
+    within(stage.moderate(ModerationRequest::Kick(these(&[&bob])))).await;
+    named(&mut events, "disconnected").await;
+    let life = Duration::from_secs(60);
+    let newer = stage.refresh(&first.refresh, life).await.expect("tokens know no rooms' sessions");
+    for token in [first.access, second.access, newer] {
+        let error = within(stage.room(stage.options(token)).connect()).await.expect_err("is kept out");
+        assert_eq!(error.kind(), ErrorKind::Forbidden);
+    }
+    // Nobody has a name, so only the grants were barred.
+    let carol = stage.room(stage.options(nameless().await.access));
+    within(carol.connect()).await.expect("joins");
+}
+
 pub(super) async fn b07_permissions_hold(venue: &dyn Venue) {
     let stage = open(venue).await;
     let alice = join(&*stage, "alice").await;

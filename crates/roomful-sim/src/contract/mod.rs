@@ -121,6 +121,7 @@ scenarios! {
         b07_a_token_that_ends_ends_the_stay
         b07_a_refresh_token_opens_no_door
         b07_who_is_kicked_gets_back_with_nothing_of_the_same
+        b07_who_is_kicked_gets_back_with_no_grant_of_the_stay
         b07_permissions_hold
         b08_a_full_room_refuses_and_nobody_else_notices
         b08_too_many_streams_are_refused
