@@ -42,12 +42,21 @@ pub fn state_actions(data: &[u8]) {
     for step in data.chunks_exact(4) {
         let [what, a, b, c] = [step[0], step[1], step[2], step[3]];
         let before = state.clone();
-        let version = before.version();
+        let rendered = rendering(&before);
         apply(&mut state, action(what, a, b, c), &mut events);
         state.check_invariants();
-        assert_eq!(before.version(), version, "an old snapshot never changes");
+        assert_eq!(rendering(&before), rendered, "an old snapshot never changes");
         events.drain(..).for_each(|event| event.state.check_invariants());
     }
+}
+
+/// Returns all that a snapshot shows.
+fn rendering(state: &State) -> String {
+    let participants: Vec<_> = state.participants().collect();
+    let streams: Vec<_> = state.streams().collect();
+    let subscriptions: Vec<_> = state.subscriptions().collect();
+    let version = state.version();
+    format!("{version} {:?} {participants:?} {streams:?} {subscriptions:?}", state.status())
 }
 
 fn action(what: u8, a: u8, b: u8, c: u8) -> Action {

@@ -133,7 +133,6 @@ impl Node {
         tokens: &Tokens,
         room: RoomId,
         tags: &mut Tags,
-        is_healed: bool,
     ) -> Option<Command> {
         let state = self.client.state().clone();
         match state.status() {
@@ -147,9 +146,6 @@ impl Node {
         let me = self.id?;
         if self.takes_everything {
             return self.next_of_all(me, tags);
-        }
-        if is_healed {
-            return None;
         }
         let key = StreamKey::new(KEYS[random.random_range(0..KEYS.len())]).expect("short");
         let others: Vec<_> = state.streams().filter(|one| one.origin != Origin::Local).cloned().collect();

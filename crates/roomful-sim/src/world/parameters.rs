@@ -80,11 +80,11 @@ impl fmt::Display for Parameters {
         let Self {
             seed, media, participants, duration, link, disturbance, notice_delay, withdrawals, ..
         } = self;
-        let LinkConfig { delay, jitter, loss, burst, duplicate, reorder, rate, .. } = link;
+        let LinkConfig { delay, jitter, loss, burst, burst_length, duplicate, reorder, rate, .. } = link;
         write!(f, "seed {seed}: {participants} participants, {duration:?}, delay {delay:.0?}+{jitter:.0?}")?;
         write!(
             f,
-            ", loss {loss:.3}, bursts {burst:.4}, duplicates {duplicate:.3}, out of order {reorder:.3}"
+            ", loss {loss:.3}, bursts {burst:.4} of {burst_length:.0}, duplicates {duplicate:.3}, out of order {reorder:.3}"
         )?;
         match rate {
             Some(rate) => write!(f, ", rate {rate}")?,
