@@ -10,6 +10,7 @@
 
 mod admission;
 mod config;
+mod farewell;
 mod forward;
 mod layers;
 mod line;

@@ -48,6 +48,14 @@ impl Line {
         }
     }
 
+    /// Returns until when a lost connection may be made up for; none while there is one.
+    pub(crate) const fn detached_until(&self) -> Option<Instant> {
+        match self.state {
+            LineState::Attached(_) => None,
+            LineState::Detached(until) => Some(until),
+        }
+    }
+
     /// Returns whether it was lost and not found again until now.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         matches!(self.state, LineState::Detached(until) if until <= now)

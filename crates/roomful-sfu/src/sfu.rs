@@ -16,6 +16,7 @@ use roomful_types::{ParticipantId, RoomId};
 use crate::{
     admission::{Admission, Grant},
     config::{DuplicateIdentity, SfuConfig},
+    farewell::Farewells,
     line::Line,
     media::{MediaCommand, MediaNotice},
     moderation::{ModerationError, ModerationRequest},
@@ -33,6 +34,7 @@ pub struct Sfu {
     rooms: BTreeMap<RoomId, (RoomSessionId, Room)>,
     /// Where participants are, also while their connection is lost.
     places: BTreeMap<ParticipantId, RoomId>,
+    farewells: Farewells,
     outbox: Outbox,
     now: Instant,
     next_sweep: Instant,
@@ -139,6 +141,7 @@ impl Sfu {
             sessions: BTreeMap::new(),
             rooms: BTreeMap::new(),
             places: BTreeMap::new(),
+            farewells: Farewells::default(),
             outbox,
             now,
             next_sweep,
@@ -375,6 +378,10 @@ impl Sfu {
         if resume.versions.len() > limits::VERSIONS_MAX || !resume.versions.contains(&WIRE_VERSION) {
             return Err(ErrorCode::UnsupportedVersion);
         }
+        if let Some(reason) = self.farewells.take(resume.participant_id, resume.resume_key) {
+            self.disconnect(id, Some(reason));
+            return Ok(());
+        }
         let grant = self.admission.admit(resume.room_id, &resume.token)?;
         let (_, room) = self.rooms.get_mut(&resume.room_id).ok_or(ErrorCode::ResumeExpired)?;
         if room.moderation.is_barred(&grant) {
@@ -506,6 +513,9 @@ impl Sfu {
 
     fn end_session(&mut self, id: RoomId, reason: DisconnectReason) {
         let Some((session, room)) = self.rooms.remove(&id) else { return };
+        for participant in room.participants.values() {
+            self.farewells.on_ended(participant, reason);
+        }
         // All at once: nobody needs to hear how the others leave.
         let outbox = &mut self.outbox;
         outbox.send_all(room.sessions(), DisconnectNotice { reason });
@@ -526,6 +536,7 @@ impl Sfu {
             return;
         }
         self.next_sweep = self.now + SWEEP_INTERVAL;
+        self.farewells.forget_old(self.now);
         let config = &self.outbox.config;
         let is_late = |session: &Session| match session.place {
             None => self.now >= session.opened_at + config.join_timeout,
@@ -572,6 +583,9 @@ impl Sfu {
         reason: Option<DisconnectReason>,
     ) {
         let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
+        if let (Some(participant), Some(reason)) = (room.participants.get(&id), reason) {
+            self.farewells.on_ended(participant, reason);
+        }
         if let Some(session) = room.participants.get(&id).and_then(|participant| participant.line.session()) {
             if let Some(reason) = reason {
                 self.outbox.send_all(vec![session], DisconnectNotice { reason });

@@ -256,6 +256,24 @@ fn what_is_turned_off_leaves_no_gap() {
 }
 
 #[test]
+fn what_was_sent_of_a_source_is_forgotten_with_the_right_to_it() {
+    let enable = MediaCommand::EnableSource { source: source(1, Codec::Vp8), enabled: false };
+    let ends = [
+        enable,
+        MediaCommand::RemoveSource { source: source(1, Codec::Vp8) },
+        MediaCommand::Unbind { peer: peer(1), mid: mid("v0") },
+    ];
+    for end in ends {
+        let mut scene = Scene::with_taker();
+        scene.check(&[("x", 1, 0, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
+        assert_eq!(scene.record.forgotten, [], "a binding repairs what it sent");
+        scene.command(end.clone());
+        scene.check(&[], &[]);
+        assert_eq!(scene.record.forgotten, [(peer(1), mid("v0"))], "{end:?}");
+    }
+}
+
+#[test]
 fn what_came_before_it_was_turned_off_does_not_come_after() {
     let mut scene = Scene::with_taker();
     let enable = |enabled| MediaCommand::EnableSource { source: source(1, Codec::Vp8), enabled };

@@ -82,6 +82,42 @@ fn a_loss_that_lasts_too_long_is_a_leave_and_cannot_be_resumed() {
 }
 
 #[test]
+fn who_is_away_when_the_stay_ends_hears_why_with_its_key() {
+    let mut world = World::resumable(&[1, 2]);
+    let two = world.id(2);
+    world.lose(2);
+    let kick = crate::ModerationRequest::Kick(crate::Selection::These([two].into()));
+    let session = world.room_session.expect("begun");
+    world.sfu.moderate(session, &kick, world.now).expect("is in the room");
+    world.input(Input::Timeout);
+    world.open(9);
+    world.check(
+        9,
+        resume(2, 0),
+        "to 9: goodbye Kicked
+         close 9",
+    );
+    world.lose(1);
+    let session = world.room_session.expect("goes on");
+    world.sfu.moderate(session, &crate::ModerationRequest::EndSession, world.now).expect("is there");
+    world.input(Input::Timeout);
+    world.open(10);
+    world.check(
+        10,
+        resume(1, 0),
+        "to 10: goodbye SessionEnded
+         close 10",
+    );
+    world.open(11);
+    world.check(
+        11,
+        resume(1, 0),
+        "to 11: error ResumeExpired
+         close 11",
+    );
+}
+
+#[test]
 fn only_the_key_of_the_stay_resumes_it() {
     let mut world = World::resumable(&[1, 2]);
     world.lose(2);

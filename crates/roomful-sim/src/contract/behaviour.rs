@@ -203,6 +203,21 @@ pub(super) async fn b06_a_long_loss_ends_the_stay(venue: &dyn Venue) {
     within(bob.connect()).await.expect("joins anew");
 }
 
+pub(super) async fn b06_whoever_is_kicked_while_away_hears_it(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let alice = join(&*stage, "alice").await;
+    let bob = join_fragile(&*stage, "bob", |_| {}).await;
+    meet(&[&alice, &bob]).await;
+    let mut events = bob.events();
+    stage.cut();
+    named(&mut events, "reconnecting").await;
+    within(stage.moderate(ModerationRequest::Kick(these(&[&bob])))).await;
+    meet(&[&alice]).await;
+    stage.mend();
+    named(&mut events, "disconnected").await;
+    assert_eq!(bob.state().disconnect_reason(), Some(DisconnectReason::Kicked));
+}
+
 pub(super) async fn b07_a_token_that_ends_ends_the_stay(venue: &dyn Venue) {
     let stage = open(venue).await;
     let request = TokenRequest { life: Duration::from_secs(10), ..TokenRequest::default() };

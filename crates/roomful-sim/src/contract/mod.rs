@@ -118,6 +118,7 @@ scenarios! {
         b05_speech_is_heard_from_the_levels
         b06_a_short_loss_keeps_everything
         b06_a_long_loss_ends_the_stay
+        b06_whoever_is_kicked_while_away_hears_it
         b07_a_token_that_ends_ends_the_stay
         b07_a_refresh_token_opens_no_door
         b07_who_is_kicked_gets_back_with_nothing_of_the_same
