@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{ArgAction, Args, Parser, Subcommand, value_parser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 use roomful::{Fingerprint, RoomId, StreamKey};
 
 use crate::failure::EXIT_CODES;
@@ -74,6 +74,40 @@ pub(crate) struct ServeArgs {
     /// of this machine are offered.
     #[arg(long, value_name = "IP")]
     pub(crate) public_ip: Vec<IpAddr>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+/// What a server allows. What is not given is as the server has it by default.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Participants of a room that does not say [default: 100].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) max_participants: Option<u32>,
+    /// Streams that one participant may publish [default: 16].
+    #[arg(long, value_name = "N")]
+    pub(crate) max_streams: Option<usize>,
+    /// Requests of one client per second, on average [default: 100].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) requests_per_second: Option<u32>,
+    /// How long a participant whose connection is lost may come back, in seconds [default: 30].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) resume_window: Option<u32>,
+    /// What happens when somebody joins under an identity that is in the room [default: replace].
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) duplicate_identity: Option<DuplicatePolicy>,
+}
+
+/// What happens to the earlier one of two with one identity.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DuplicatePolicy {
+    /// The earlier one is disconnected.
+    Replace,
+    /// The later one is not let in.
+    Refuse,
+    /// Both are in the room.
+    Allow,
 }
 
 /// Which server.

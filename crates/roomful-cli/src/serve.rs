@@ -3,15 +3,16 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 use roomful::Fingerprint;
-use roomful_server::{QuicIdentity, Server, ServerConfig, ShardStats};
+use roomful_server::{DuplicateIdentity, QuicIdentity, Server, ServerConfig, ShardStats};
 use tokio::time::Instant;
 
 use crate::{
     api::{API_KEY_VARIABLE, Key},
-    cli::{DEFAULT_SERVER, ServeArgs},
+    cli::{DEFAULT_SERVER, DuplicatePolicy, LimitArgs, ServeArgs},
     failure::Failure,
     format,
     interrupt::Stop,
@@ -85,8 +86,26 @@ fn config(args: &ServeArgs, key: &Key) -> Result<ServerConfig, Failure> {
     if !args.public_ip.is_empty() && args.media.port() == 0 {
         return Err(Failure::usage("--public-ip needs a fixed media port; give one with --media ADDR:PORT"));
     }
+    apply(&args.limits, &mut config);
     config.advertised = args.public_ip.iter().map(|ip| SocketAddr::new(*ip, args.media.port())).collect();
     Ok(config)
+}
+
+fn apply(limits: &LimitArgs, config: &mut ServerConfig) {
+    let LimitArgs { max_participants, max_streams, requests_per_second, resume_window, duplicate_identity } =
+        *limits;
+    config.max_participants = max_participants.unwrap_or(config.max_participants);
+    let sfu = &mut config.sfu;
+    sfu.max_streams_per_participant = max_streams.unwrap_or(sfu.max_streams_per_participant);
+    sfu.requests_per_second = requests_per_second.unwrap_or(sfu.requests_per_second);
+    sfu.resume_window =
+        resume_window.map_or(sfu.resume_window, |seconds| Duration::from_secs(seconds.into()));
+    sfu.duplicate_identity = match duplicate_identity {
+        None => sfu.duplicate_identity,
+        Some(DuplicatePolicy::Replace) => DuplicateIdentity::Replace,
+        Some(DuplicatePolicy::Refuse) => DuplicateIdentity::Refuse,
+        Some(DuplicatePolicy::Allow) => DuplicateIdentity::Allow,
+    };
 }
 
 /// Where QUIC is served: for development with a certificate made on the spot, else with the given one, if any.
@@ -229,6 +248,23 @@ mod tests {
         assert_eq!(served("--quic 0.0.0.0:1").unwrap_err().kind(), FailureKind::Usage);
         let missing = served("--quic-cert /no/such --quic-key /no/such").unwrap_err();
         assert!(missing.to_string().contains("/no/such"), "{missing}");
+    }
+
+    #[test]
+    fn limits_are_the_given_ones_and_else_the_servers_own() {
+        let limits = |line: &str| {
+            let config = config(&args(line), &Key::Development).unwrap();
+            let sfu = config.sfu;
+            (
+                (config.max_participants, sfu.max_streams_per_participant, sfu.requests_per_second),
+                (sfu.resume_window, sfu.duplicate_identity),
+            )
+        };
+        let default = ((100, 16, 100), (Duration::from_secs(30), DuplicateIdentity::Replace));
+        assert_eq!(limits("--dev"), default);
+        let given = "--max-participants 5 --max-streams 2 --requests-per-second 7 --resume-window 0 \
+                     --duplicate-identity refuse";
+        assert_eq!(limits(given), ((5, 2, 7), (Duration::ZERO, DuplicateIdentity::Refuse)));
     }
 
     #[test]

@@ -44,5 +44,6 @@ pub mod fuzz {
 }
 
 pub use config::{InvalidConfig, QuicIdentity, ServerConfig};
+pub use roomful_sfu::DuplicateIdentity;
 pub use roomful_shard::ShardStats;
 pub use server::{Server, StartError};
