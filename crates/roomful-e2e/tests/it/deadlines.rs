@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use roomful::{DisconnectReason, Error, ErrorKind, Message, Status, SubscriptionConfig, Tracks};
+use roomful::{
+    DisconnectReason, Error, ErrorKind, Message, NetworkMetricsOptions, Status, SubscriptionConfig,
+    TrackUpdate, Tracks, TracksUpdate,
+};
+use serde_json::json;
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::harness::{Player, World, eventually, key, own_id, tap::SignalTap, within};
+use crate::harness::{Player, World, eventually, hears_of, key, own_id, tap::SignalTap, within};
 
 /// Checks that a call fails as it should, not before its deadline and not much later.
 #[track_caller]
@@ -72,14 +76,33 @@ async fn calls_over_a_connection_that_died_without_a_word_end_at_their_deadlines
         })
         .await;
     within(bob.add_stream(&camera, Tracks::default())).await.expect("publishes");
+    let taken = key("taken");
+    within(alice.add_stream(&taken, Tracks::default())).await.expect("publishes");
+    hears_of(&bob, own_id(&alice), &taken).await;
+    let (alice, config) = (own_id(&alice), SubscriptionConfig::default());
+    within(bob.add_subscription(alice, &taken, config)).await.expect("subscribes");
+    within(bob.add_stream(&key("second"), Tracks::default())).await.expect("publishes");
+    let token = world.token(world.room, json!({ "identity": "bob" })).await;
     tap.freeze();
-    let screen = key("screen");
-    let config = SubscriptionConfig::default();
+    let (screen, second) = (key("screen"), key("second"));
+    let mut other = config;
+    other.audio = false;
+    let mute = TracksUpdate { audio: TrackUpdate::Mute, video: TrackUpdate::Mute };
     tokio::join!(
         settles(bob.send_message(Message::text("hello?"), None), deadline, ErrorKind::TimedOut),
         settles(bob.add_stream(&screen, Tracks::default()), deadline, ErrorKind::TimedOut),
+        settles(bob.update_stream(&second, mute), deadline, ErrorKind::TimedOut),
         settles(bob.remove_stream(&camera), deadline, ErrorKind::TimedOut),
-        settles(bob.add_subscription(own_id(&alice), &camera, config), deadline, ErrorKind::TimedOut),
+        settles(bob.add_subscription(alice, &camera, config), deadline, ErrorKind::TimedOut),
+        settles(bob.update_subscription(alice, &taken, other), deadline, ErrorKind::TimedOut),
+        settles(bob.remove_subscription(alice, &taken), deadline, ErrorKind::TimedOut),
+        settles(bob.update_client_token(token), deadline, ErrorKind::TimedOut),
+        settles(
+            bob.enable_network_metrics_report(vec![alice], NetworkMetricsOptions::default()),
+            deadline,
+            ErrorKind::TimedOut
+        ),
+        settles(bob.disable_network_metrics_report(None), deadline, ErrorKind::TimedOut),
     );
     let begin = Instant::now();
     within(bob.disconnect()).await.expect("leaving needs nobody's consent");
