@@ -117,9 +117,7 @@ impl Receiver {
 
     pub(super) fn push(&mut self, packet: RtpPacket, now: Instant) {
         self.newest = self.newest.max(Some(*packet.seq_no));
-        // RTP time 0 says that the server does not know the time of capture either.
-        let says_something =
-            |report: &SenderInfo| report.sender_packet_count > 0 && report.rtp_time.numer() != 0;
+        let says_something = |report: &SenderInfo| report.sender_packet_count > 0;
         if let Some(report) = packet.last_sender_info.filter(says_something) {
             self.report = Some(report);
         }
