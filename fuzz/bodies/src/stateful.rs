@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use roomful_client::{
-    AddStream, AddSubscription, Client, ClientConfig, Command, CommandId, Connect, Input, MediaNotice,
-    NewTrack, Output,
+    AddStream, AddSubscription, Client, ClientConfig, Command, CommandId, Connect, EnableMetrics, Input,
+    MediaNotice, NewTrack, Output, SendMessage, TrackUpdate, UpdateStream,
 };
 use roomful_protocol::{ClientMessage, Encoding, OfferId, ServerMessage, SlotMids};
 use roomful_sfu::{
@@ -12,7 +12,7 @@ use roomful_sfu::{
     Output as SfuOutput, SessionId, Sfu, SfuConfig,
 };
 use roomful_state::{
-    Action, LeaveReason, Origin, Participant, State, Stream, StreamIds, Subscription, TrackId, apply,
+    Action, LeaveReason, Message, Origin, Participant, State, Stream, StreamIds, Subscription, TrackId, apply,
 };
 use roomful_types::{
     Codec, DisconnectReason, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId, StreamId, StreamKey,
@@ -193,7 +193,7 @@ fn command(a: u8, b: u8) -> Command {
         preferred_layer: None,
         priority: 0,
     };
-    match a % 7 {
+    match a % 12 {
         0 => Command::Connect(Connect { token: "t".to_owned(), context: None, enable_messages: true }),
         1 => Command::Disconnect,
         2 => {
@@ -203,7 +203,23 @@ fn command(a: u8, b: u8) -> Command {
         3 => Command::RemoveStream(key(b)),
         4 => Command::AddSubscription(wish),
         5 => Command::UpdateSubscription(wish),
-        _ => Command::RemoveSubscription(person(a), key(b)),
+        6 => Command::RemoveSubscription(person(a), key(b)),
+        7 => {
+            let audio = if b & 1 == 0 { TrackUpdate::Mute } else { TrackUpdate::Keep };
+            let video = TrackUpdate::Replace(track(b, Codec::Vp8));
+            Command::UpdateStream(UpdateStream { key: key(b), audio, video })
+        }
+        8 => {
+            let recipients = (b & 1 == 0).then(|| vec![person(b)]);
+            Command::SendMessage(SendMessage { message: Message::text("hello"), recipients })
+        }
+        9 => Command::UpdateToken("another".to_owned()),
+        10 => Command::EnableMetrics(EnableMetrics {
+            participants: vec![person(b)],
+            include_streams: b & 1 == 0,
+            interval: Duration::from_secs(u64::from(b)),
+        }),
+        _ => Command::DisableMetrics((b & 1 == 0).then(|| vec![person(b)])),
     }
 }
 
