@@ -88,7 +88,7 @@ impl Echo {
         let slot = self.offer.slots[0].1;
         let echoed =
             self.packets.drain(..).map(|(_, packet)| SentPacket { mid: slot, codec: Codec::Vp8, packet });
-        self.server.send(echoed.collect::<Vec<_>>());
+        self.server.send(echoed.collect::<Vec<_>>(), self.now);
         self.server.handle_timeout(self.now);
         moved | self.drain_server()
     }

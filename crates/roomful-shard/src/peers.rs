@@ -116,9 +116,9 @@ impl Peers {
         self.drain(id, turn);
     }
 
-    /// Queues packets at a subscriber, for its next step.
-    pub(crate) fn send(&mut self, id: ParticipantId, packets: &[OutgoingPacket]) {
-        self.isolate(id, |entry| entry.peer.send(packets.iter().map(sent)));
+    /// Seals packets for a subscriber; they are among its next outputs.
+    pub(crate) fn send(&mut self, id: ParticipantId, packets: &[OutgoingPacket], now: Instant) {
+        self.isolate(id, |entry| entry.peer.send(packets.iter().map(sent), now));
     }
 
     pub(crate) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid, rid: Rid) {
@@ -149,7 +149,8 @@ impl Peers {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    fn drain(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
+    /// Takes a peer's outputs.
+    pub(crate) fn drain(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
         while let Some(output) = self.isolate(id, |entry| entry.peer.poll_output()) {
             match output {
                 ServerOutput::Transmit(transmit) => {

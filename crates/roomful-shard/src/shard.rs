@@ -129,11 +129,15 @@ impl Shard {
     }
 
     fn forward(&mut self) {
-        let mut egress = PeerEgress { peers: &mut self.peers, touched: Vec::new() };
+        let mut egress =
+            PeerEgress { peers: &mut self.peers, now: self.now, sent: Vec::new(), asked: Vec::new() };
         self.forwarder.forward(&mut egress, self.now);
-        let touched = egress.touched;
+        let PeerEgress { sent, asked, .. } = egress;
         let (peers, mut turn) = self.turn();
-        for peer in touched {
+        for peer in sent {
+            peers.drain(peer, &mut turn);
+        }
+        for peer in asked {
             peers.step(peer, &mut turn);
         }
         while let Some(notice) = self.forwarder.poll_notice() {
@@ -147,21 +151,23 @@ impl Shard {
     }
 }
 
-/// Queues packets at the peers that they are for; each peer then takes one step.
+/// Hands packets to the peers that they are for. Those have them ready then; who is asked for something takes a step.
 struct PeerEgress<'a> {
     peers: &'a mut Peers,
-    touched: Vec<ParticipantId>,
+    now: Instant,
+    sent: Vec<ParticipantId>,
+    asked: Vec<ParticipantId>,
 }
 
 impl Egress for PeerEgress<'_> {
     fn send(&mut self, peer: ParticipantId, packets: &[OutgoingPacket]) {
-        self.peers.send(peer, packets);
-        self.touched.push(peer);
+        self.peers.send(peer, packets, self.now);
+        self.sent.push(peer);
     }
 
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid, rid: Rid) {
         self.peers.request_keyframe(peer, mid, rid);
-        self.touched.push(peer);
+        self.asked.push(peer);
     }
 
     fn forget(&mut self, peer: ParticipantId, mid: Mid) {

@@ -304,7 +304,8 @@ impl ServerPeer {
     }
 
     /// Sends packets to the client, in this order.
-    pub fn send(&mut self, packets: impl IntoIterator<Item = SentPacket>) {
+    pub fn send(&mut self, packets: impl IntoIterator<Item = SentPacket>, now: Instant) {
+        self.now = self.now.max(now);
         let (true, Some(path)) = (self.is_connected(), self.path) else { return };
         let Some(Secured { sealer, .. }) = &mut self.secured else { return };
         for packet in packets {

@@ -1,7 +1,7 @@
 //! What goes to a client: sections with numbers of their own, whoever occupies them, and what was sent kept for repairs (RFC 4588).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -37,8 +37,8 @@ struct Slot {
     /// Where it is sealed, and where its repairs are, once there are keys.
     streams: Option<(StreamHandle, Option<StreamHandle>)>,
     next_repair: u64,
-    /// By sequence number.
-    history: BTreeMap<u64, Kept>,
+    /// In the order of their sequence numbers.
+    history: VecDeque<Kept>,
     /// Bytes that may be sent again; grows with what is sent.
     allowance: usize,
     packets: u64,
@@ -109,7 +109,7 @@ impl Sender {
             payload_types,
             streams: None,
             next_repair: 1,
-            history: BTreeMap::new(),
+            history: VecDeque::new(),
             allowance: ALLOWANCE_MAX / 2,
             packets: 0,
             octets: 0,
@@ -177,12 +177,12 @@ impl Sender {
             slot.report_at = Some(now);
         }
         if slot.repair_ssrc.is_some() {
-            slot.history.insert(packet.packet.sequence, Kept { packet, sent_at: now, tries: 0 });
+            let sequence = packet.packet.sequence;
+            let place = slot.history.partition_point(|kept| kept.packet.packet.sequence < sequence);
+            slot.history.insert(place, Kept { packet, sent_at: now, tries: 0 });
             let is_old = |kept: &Kept| now.saturating_duration_since(kept.sent_at) > HISTORY_TIME;
-            while slot.history.len() > HISTORY_PACKETS
-                || slot.history.first_entry().is_some_and(|first| is_old(first.get()))
-            {
-                slot.history.pop_first();
+            while slot.history.len() > HISTORY_PACKETS || slot.history.front().is_some_and(is_old) {
+                slot.history.pop_front();
             }
         }
         Some(datagram)
@@ -206,10 +206,12 @@ impl Sender {
         let mut datagrams = Vec::new();
         // More than are kept cannot be asked for in earnest.
         for number in numbers.take(HISTORY_PACKETS) {
-            let Some((newest, _)) = slot.history.last_key_value() else { break };
-            let behind = (*newest as u16).wrapping_sub(number);
-            let sequence = newest.checked_sub(behind.into());
-            let Some(kept) = sequence.and_then(|sequence| slot.history.get_mut(&sequence)) else { continue };
+            let Some(newest) = slot.history.back().map(|kept| kept.packet.packet.sequence) else { break };
+            let behind = (newest as u16).wrapping_sub(number);
+            let place = slot.history.binary_search_by_key(&newest.checked_sub(behind.into()), |kept| {
+                Some(kept.packet.packet.sequence)
+            });
+            let Some(kept) = place.ok().and_then(|place| slot.history.get_mut(place)) else { continue };
             let one = &kept.packet.packet;
             let is_early = now.saturating_duration_since(kept.sent_at) < round_trip;
             if kept.tries == TRIES || (kept.tries > 0 && is_early) || slot.allowance < one.payload.len() {
