@@ -66,7 +66,7 @@ struct Encoding {
     is_repaired: bool,
     seen: ReplayWindow,
     /// Added to what its sender counts: another source goes on behind the one before it.
-    offset: u64,
+    offset: i64,
     first: u64,
     received: u64,
     /// Expected and received at the latest report, and at the latest measure.
@@ -131,10 +131,15 @@ impl Receiver {
             .or_insert_with(|| Encoding::new(header.ssrc, clock_rate, is_repaired, index, 0));
         if encoding.ssrc != header.ssrc {
             let behind = encoding.seen.highest().map_or(0, |highest| highest + RESTART_GAP);
-            *encoding =
-                Encoding::new(header.ssrc, clock_rate, is_repaired, index, behind.saturating_sub(index));
+            *encoding = Encoding::new(
+                header.ssrc,
+                clock_rate,
+                is_repaired,
+                index,
+                behind.wrapping_sub(index).cast_signed(),
+            );
         }
-        let sequence = index + encoding.offset;
+        let sequence = index.checked_add_signed(encoding.offset)?;
         if !encoding.take(sequence, now) {
             return None;
         }
@@ -176,7 +181,7 @@ impl Receiver {
     pub(super) fn take_missing(&mut self, now: Instant) -> Vec<(u32, Vec<u16>)> {
         let due = self.encodings.values_mut().map(|encoding| {
             let numbers = encoding.missing.take_due(now);
-            (encoding.ssrc, numbers.into_iter().map(|number| (number - encoding.offset) as u16).collect())
+            (encoding.ssrc, numbers.into_iter().map(|number| encoding.own(number) as u16).collect())
         });
         due.filter(|(_, numbers): &(_, Vec<_>)| !numbers.is_empty()).collect()
     }
@@ -214,8 +219,8 @@ impl Receiver {
 }
 
 impl Encoding {
-    fn new(ssrc: u32, clock_rate: u32, is_repaired: bool, index: u64, offset: u64) -> Self {
-        let first = index + offset;
+    fn new(ssrc: u32, clock_rate: u32, is_repaired: bool, index: u64, offset: i64) -> Self {
+        let first = index.saturating_add_signed(offset);
         Self {
             ssrc,
             clock_rate,
@@ -233,11 +238,16 @@ impl Encoding {
         }
     }
 
+    /// Returns a number as the source counts.
+    const fn own(&self, sequence: u64) -> u64 {
+        sequence.saturating_add_signed(-self.offset)
+    }
+
     /// Returns the number that a repair speaks of; none before anything came.
     fn extend(&self, sequence: u16) -> Option<u64> {
-        let highest = self.seen.highest()? - self.offset;
+        let highest = self.own(self.seen.highest()?);
         let distance = sequence.wrapping_sub(highest as u16).cast_signed();
-        Some(highest.checked_add_signed(distance.into())? + self.offset)
+        highest.checked_add_signed(distance.into())?.checked_add_signed(self.offset)
     }
 
     /// Takes a number; false when it was there before.
@@ -283,7 +293,7 @@ impl Encoding {
         let counts = (self.expected(), self.received);
         let before = std::mem::replace(&mut self.reported, counts);
         let lost = counts.0.saturating_sub(counts.1).min(0x7f_ffff);
-        let highest = self.seen.highest().unwrap_or_default() - self.offset;
+        let highest = self.own(self.seen.highest().unwrap_or_default());
         let block = ReportBlock::builder(self.ssrc)
             .fraction_lost((fraction(before, counts) * 256.0).min(255.0) as u8)
             .cumulative_lost(lost as u32)
