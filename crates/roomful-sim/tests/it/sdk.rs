@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use roomful::{Codec, Frame, LocalTrack, Room, StreamKey, SubscriptionConfig, TrackRequest, Tracks};
+use roomful::{
+    Codec, Frame, LocalTrack, RemoteTrack, Room, StreamKey, SubscriptionConfig, TrackRequest, Tracks,
+};
 use roomful_sim::{
     LinkConfig,
     sdk::{FakeNetwork, FakeServer, FakeServerConfig},
@@ -33,19 +35,24 @@ async fn film(room: &Room, key: &StreamKey) {
     });
 }
 
+/// Lets one room film, and another one take it.
+async fn watch(publisher: &Room, subscriber: &Room) -> RemoteTrack {
+    let key = StreamKey::new("camera").expect("short");
+    film(publisher, &key).await;
+    let id = publisher.state().local_participant_id().expect("joined");
+    while subscriber.participant_stream(id, &key).is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let config = SubscriptionConfig::default();
+    let tracks = subscriber.add_subscription(id, &key, config).await.expect("subscribes");
+    tracks.video.expect("asked for")
+}
+
 async fn call(server: &FakeServer, network: &Arc<FakeNetwork>) {
     let (alice, bob) = (server.room("alice", network), server.room("bob", network));
     alice.connect().await.expect("joins");
     bob.connect().await.expect("joins");
-    let key = StreamKey::new("camera").expect("short");
-    film(&alice, &key).await;
-    let publisher = alice.state().local_participant_id().expect("joined");
-    while bob.participant_stream(publisher, &key).is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let tracks =
-        bob.add_subscription(publisher, &key, SubscriptionConfig::default()).await.expect("subscribes");
-    let mut video = tracks.video.expect("asked for");
+    let mut video = watch(&alice, &bob).await;
     for _ in 0..100 {
         video.recv().await.expect("the subscription lasts");
     }
@@ -74,15 +81,7 @@ async fn media_follows_a_network_whose_address_changes_while_signalling_goes_on(
     let (alice, bob) = (server.room("alice", &steady), server.room("bob", &roaming));
     alice.connect().await.expect("joins");
     bob.connect().await.expect("joins");
-    let key = StreamKey::new("camera").expect("short");
-    film(&alice, &key).await;
-    let publisher = alice.state().local_participant_id().expect("joined");
-    while bob.participant_stream(publisher, &key).is_none() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let config = SubscriptionConfig::default();
-    let tracks = bob.add_subscription(publisher, &key, config).await.expect("subscribes");
-    let mut video = tracks.video.expect("asked for");
+    let mut video = watch(&alice, &bob).await;
     let before = video.recv().await.expect("the subscription lasts").media_time;
     roaming.roam();
     // ICE notices the loss, and looks for another path.
