@@ -1,6 +1,7 @@
 //! A server's peer: RTP packets through, over one ICE-lite and DTLS association with a client. The client always offers.
 
 mod arrivals;
+mod clock;
 mod header;
 mod missing;
 mod ntp;
@@ -35,6 +36,7 @@ use crate::{
     stun::{is_nominating, is_success},
 };
 use arrivals::Arrivals;
+use clock::PublisherClock;
 use header::{ExtensionIds, Header};
 use receiver::{Receiver, SenderTime};
 use reports::Bundle;
@@ -90,8 +92,8 @@ pub struct ReceivedPacket {
     pub marker: bool,
     /// RTP payload.
     pub payload: Arc<[u8]>,
-    /// When it was captured: on the publisher's clock moved by one constant for all its media, never in the future. None until
-    /// the publisher has reported.
+    /// When it was captured: on the publisher's clock moved by one distance for all its media, which may be a little in the future.
+    /// None until the publisher has reported.
     pub captured: Option<Instant>,
     /// How loud it is, if it says so.
     pub audio_level: Option<AudioLevel>,
@@ -389,7 +391,8 @@ impl ServerPeer {
         }
         let placed = self.receiver.place(&header, opened.index, &bytes[payload], is_repair, self.now);
         let Some(placed) = placed else { return };
-        let captured = self.clock.captured(placed.report, header.timestamp, placed.clock_rate, self.now);
+        let captured = placed.report.and_then(|report| report.captured(header.timestamp, placed.clock_rate));
+        let captured = captured.and_then(|captured| self.clock.map(captured, self.now));
         let packet = ReceivedPacket {
             sequence: placed.sequence,
             timestamp: header.timestamp,
@@ -479,36 +482,3 @@ const fn transmit((source, destination): (SocketAddr, SocketAddr), bytes: Vec<u8
 
 /// The most that sealing adds to an RTCP packet.
 const RTCP_OVERHEAD: usize = 20;
-
-/// Maps the time of capture that a publisher reports to the server's clock. One constant serves all media of a publisher, so
-/// that what was in step stays in step.
-#[derive(Debug, Default)]
-struct PublisherClock {
-    /// A time on the publisher's clock, and the same on ours: by the packet that was fastest on its way.
-    anchor: Option<(SystemTime, Instant)>,
-}
-
-impl PublisherClock {
-    fn captured(
-        &mut self,
-        report: Option<SenderTime>,
-        timestamp: u32,
-        clock_rate: u32,
-        now: Instant,
-    ) -> Option<Instant> {
-        let captured = report?.captured(timestamp, clock_rate)?;
-        let (theirs, ours) = *self.anchor.get_or_insert((captured, now));
-        let mapped = match captured.duration_since(theirs) {
-            Ok(later) => ours.checked_add(later),
-            Err(earlier) => ours.checked_sub(earlier.duration()),
-        };
-        match mapped {
-            Some(mapped) if mapped <= now => Some(mapped),
-            // Faster on its way than the anchor: take it instead, or a report would speak of the future.
-            _ => {
-                self.anchor = Some((captured, now));
-                Some(now)
-            }
-        }
-    }
-}

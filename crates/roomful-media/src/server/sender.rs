@@ -287,10 +287,12 @@ impl Sender {
                 continue;
             };
             slot.report_at = Some(now + REPORT_INTERVAL);
-            let passed = now.saturating_duration_since(captured).as_secs_f64() * f64::from(clock_rate);
+            let ticks = |passed: Duration| (passed.as_secs_f64() * f64::from(clock_rate)) as u64 as u32;
+            let (later, earlier) =
+                (now.saturating_duration_since(captured), captured.saturating_duration_since(now));
             let report = SenderReport::builder(slot.ssrc)
                 .ntp_timestamp(ntp::from_system_time(wall))
-                .rtp_timestamp(timestamp.wrapping_add(passed as u64 as u32))
+                .rtp_timestamp(timestamp.wrapping_add(ticks(later)).wrapping_sub(ticks(earlier)))
                 .packet_count(slot.packets as u32)
                 .octet_count(slot.octets as u32);
             reports.push((report, slot.ssrc, slot.cname.clone()));
