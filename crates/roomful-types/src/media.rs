@@ -203,6 +203,12 @@ impl AudioLevel {
     pub const fn as_negative_dbov(self) -> u8 {
         self.0
     }
+
+    /// Returns the loudness on a linear scale: 1 at 0 dBov, a tenth of it every 20 dB below; silence is 0.
+    #[must_use]
+    pub fn as_linear(self) -> f64 {
+        if self == Self::SILENCE { 0.0 } else { 10_f64.powf(f64::from(self.0) / -20.0) }
+    }
 }
 
 /// A bit rate, in bits per second.

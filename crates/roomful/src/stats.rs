@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use roomful_media::{ReceiverStats, SenderStats};
-use roomful_types::{Codec, Rid};
+use roomful_types::{AudioLevel, Codec, Rid};
 
 /// What one stream has sent or received. Of one's own stream `senders` are filled, of a subscribed one `receivers`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -32,7 +32,8 @@ pub struct Receivers {
     pub video: Option<InboundVideoStats>,
 }
 
-/// Audio that is sent (`RTCOutboundRtpStreamStats`). Packets and bytes are those of a second ago at most.
+/// Audio that is sent (`RTCOutboundRtpStreamStats`). Requests for repair and the round trip are those of
+/// a second ago at most.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OutboundAudioStats {
     /// RTP packets sent, repairs included.
@@ -43,15 +44,16 @@ pub struct OutboundAudioStats {
     pub retransmitted_packets_sent: u64,
     /// Bytes of payload sent again.
     pub retransmitted_bytes_sent: u64,
-    /// Bytes of RTP headers sent; not known to a native program.
-    pub header_bytes_sent: Option<u64>,
+    /// Bytes of RTP headers sent, repairs included.
+    pub header_bytes_sent: u64,
     /// Requests for lost packets received.
     pub nack_count: u64,
     /// Round trip to the server, when known (`RTCRemoteInboundRtpStreamStats`).
     pub round_trip_time: Option<Duration>,
 }
 
-/// One encoding of video that is sent (`RTCOutboundRtpStreamStats`). Packets and bytes are those of a second ago at most.
+/// One encoding of video that is sent (`RTCOutboundRtpStreamStats`). Requests for repair and the round trip are those of
+/// a second ago at most.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboundVideoStats {
     /// How it is encoded, in place of webrtc-stats' reference to a codec report.
@@ -64,8 +66,8 @@ pub struct OutboundVideoStats {
     pub retransmitted_packets_sent: u64,
     /// Bytes of payload sent again.
     pub retransmitted_bytes_sent: u64,
-    /// Bytes of RTP headers sent; not known to a native program.
-    pub header_bytes_sent: Option<u64>,
+    /// Bytes of RTP headers sent, repairs included.
+    pub header_bytes_sent: u64,
     /// Requests for lost packets received.
     pub nack_count: u64,
     /// Requests for a key frame received, by PLI.
@@ -84,8 +86,8 @@ pub struct OutboundVideoStats {
     pub frame_width: Option<u32>,
     /// Height in pixels; only an encoder knows.
     pub frame_height: Option<u32>,
-    /// Time that packets waited before they left; not known to a native program.
-    pub total_packet_send_delay: Option<Duration>,
+    /// Time that all packets waited before they left, repairs excluded.
+    pub total_packet_send_delay: Duration,
     /// Name of the encoder; only it knows.
     pub encoder_implementation: Option<String>,
     /// Round trip to the server, when known (`RTCRemoteInboundRtpStreamStats`).
@@ -105,7 +107,7 @@ pub struct InboundAudioStats {
     pub bytes_received: u64,
     /// Bytes of RTP headers received.
     pub header_bytes_received: u64,
-    /// Loudness of what was decoded, 0 ..= 1; only a decoder knows.
+    /// Loudness that the latest packet gives for itself (RFC 6464), linear, 0 ..= 1; none when it gives none.
     pub audio_level: Option<f64>,
     /// Energy of what was decoded; only a decoder knows.
     pub total_audio_energy: Option<f64>,
@@ -153,7 +155,7 @@ impl From<&SenderStats> for OutboundAudioStats {
             bytes_sent: stats.bytes_sent,
             retransmitted_packets_sent: stats.retransmitted_packets_sent,
             retransmitted_bytes_sent: stats.retransmitted_bytes_sent,
-            header_bytes_sent: None,
+            header_bytes_sent: stats.header_bytes_sent,
             nack_count: stats.nack_count,
             round_trip_time: stats.round_trip_time,
         }
@@ -168,7 +170,7 @@ impl OutboundVideoStats {
             bytes_sent: stats.bytes_sent,
             retransmitted_packets_sent: stats.retransmitted_packets_sent,
             retransmitted_bytes_sent: stats.retransmitted_bytes_sent,
-            header_bytes_sent: None,
+            header_bytes_sent: stats.header_bytes_sent,
             nack_count: stats.nack_count,
             pli_count: stats.pli_count,
             fir_count: stats.fir_count,
@@ -178,7 +180,7 @@ impl OutboundVideoStats {
             total_encode_time: None,
             frame_width: None,
             frame_height: None,
-            total_packet_send_delay: None,
+            total_packet_send_delay: stats.total_packet_send_delay,
             encoder_implementation: None,
             round_trip_time: stats.round_trip_time,
         }
@@ -193,6 +195,7 @@ impl From<&ReceiverStats> for InboundAudioStats {
             packets_received: stats.packets_received,
             bytes_received: stats.bytes_received,
             header_bytes_received: stats.header_bytes_received,
+            audio_level: stats.audio_level.map(AudioLevel::as_linear),
             ..Self::default()
         }
     }

@@ -61,6 +61,7 @@ impl Transport {
                 bytes_received: 0,
                 bytes_sent: 0,
                 available_outgoing_bitrate: None,
+                negotiations: 0,
             },
             wake,
         }

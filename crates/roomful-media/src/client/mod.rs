@@ -27,6 +27,7 @@ use crate::{
 };
 use receiver::Receiver;
 use sender::Sender;
+use stats::RtpHead;
 pub use stats::{ReceiverStats, SenderStats};
 
 /// One client's media, on one peer connection. The client always offers.
@@ -36,7 +37,10 @@ pub struct ClientPeer {
     pending: Option<Pending>,
     sections: Sections,
     senders: BTreeMap<Mid, Sender>,
+    /// What each source sends, and whether it repairs.
+    sources: BTreeMap<u32, (Mid, Rid, bool)>,
     receivers: BTreeMap<Mid, Receiver>,
+    negotiations: u64,
     clocks: BTreeMap<StreamKey, StreamClock>,
     is_connected: bool,
     target: Bitrate,
@@ -126,6 +130,8 @@ pub struct PeerStats {
     pub bytes_sent: u64,
     /// Estimated bandwidth towards the server.
     pub available_outgoing_bitrate: Option<Bitrate>,
+    /// How often sections were negotiated: offers that were answered.
+    pub negotiations: u64,
 }
 
 /// What a peer does.
@@ -190,7 +196,9 @@ impl ClientPeer {
             pending: None,
             sections: Sections::default(),
             senders: BTreeMap::new(),
+            sources: BTreeMap::new(),
             receivers: BTreeMap::new(),
+            negotiations: 0,
             clocks: BTreeMap::new(),
             is_connected: false,
             target: config.max_video_bitrate,
@@ -255,6 +263,18 @@ impl ClientPeer {
         let answer = SdpAnswer::from_sdp_string(sdp).map_err(|_| MediaError::BadDescription)?;
         self.rtc.sdp_api().accept_answer(offer, answer).map_err(|_| MediaError::BadDescription)?;
         self.sections = sections;
+        self.negotiations += 1;
+        let mut api = self.rtc.direct_api();
+        for mid in self.sections.audio_senders.iter().chain(&self.sections.video_senders) {
+            for rid in Rid::ALL {
+                let Some(stream) = rtc::stream_tx(&mut api, *mid, rid) else { continue };
+                // A section with one encoding has it under every name; it is the highest.
+                self.sources.entry(*stream.ssrc()).or_insert((*mid, rid, false));
+                if let Some(repair) = stream.rtx() {
+                    self.sources.entry(*repair).or_insert((*mid, rid, true));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -399,7 +419,10 @@ impl ClientPeer {
                 return output;
             }
             match self.rtc.poll_output() {
-                Ok(str0m::Output::Transmit(transmit)) => return Output::Transmit(transmit.into()),
+                Ok(str0m::Output::Transmit(transmit)) => {
+                    self.on_departure(&transmit.contents);
+                    return Output::Transmit(transmit.into());
+                }
                 Ok(str0m::Output::Event(event)) => self.on_event(event),
                 Ok(str0m::Output::Timeout(until)) => return Output::Wait(self.deadline(until)),
                 Err(error) => {
@@ -408,6 +431,14 @@ impl ClientPeer {
                     self.disconnected();
                 }
             }
+        }
+    }
+
+    fn on_departure(&mut self, datagram: &[u8]) {
+        let Some(head) = RtpHead::read(datagram) else { return };
+        let Some((mid, rid, is_repair)) = self.sources.get(&head.ssrc) else { return };
+        if let Some(sender) = self.senders.get_mut(mid) {
+            sender.on_departure(*rid, &head, *is_repair, self.now);
         }
     }
 
@@ -452,6 +483,7 @@ impl ClientPeer {
                 bytes_received: stats.peer_bytes_rx,
                 bytes_sent: stats.peer_bytes_tx,
                 available_outgoing_bitrate: stats.bwe_tx.map(|rate| Bitrate::from_bps(rate.as_u64())),
+                negotiations: self.negotiations,
             })),
             _ => {}
         }

@@ -175,15 +175,17 @@ impl Receiver {
             // Not before: a late packet of an earlier occupant may be of another codec.
             bound.payload_type.get_or_insert(packet.header.payload_type);
             bound.stale_report.get_or_insert(packet.last_sender_info);
-            self.counts.add(&packet, bound.codec, now);
             let level = packet.header.ext_vals.audio_level;
+            let audio_level = level.map(|level| AudioLevel::from_negative_dbov(level.unsigned_abs()));
+            self.counts.add(&packet, bound.codec, now);
+            self.counts.stats.audio_level = audio_level.or(self.counts.stats.audio_level);
             bound.assembler.push(
                 Packet {
                     sequence,
                     timestamp: packet.time.numer(),
                     marker: packet.header.marker,
                     payload: packet.payload,
-                    audio_level: level.map(|level| AudioLevel::from_negative_dbov(level.unsigned_abs())),
+                    audio_level,
                 },
                 now,
             );

@@ -15,7 +15,7 @@ use str0m::{
 
 use super::{
     Delivery, SentFrame,
-    stats::{FrameMeter, SenderStats},
+    stats::{Departures, FrameMeter, RtpHead, SenderStats},
 };
 use crate::rtc::{self, MediaError};
 
@@ -59,9 +59,9 @@ struct Encoding {
 #[derive(Debug, Default)]
 struct Sent {
     next_sequence: u64,
-    bytes: u64,
     frames: u64,
     meter: FrameMeter,
+    departures: Departures,
     /// What str0m counted, once a second.
     egress: Option<MediaEgressStats>,
 }
@@ -160,14 +160,19 @@ impl Sender {
                     .ext_vals(rtc::extensions(frame.audio_level))
                     .nackable(is_video);
             stream.write_rtp(packet);
+            sent.departures.on_written(sent.next_sequence as u16, payload.len(), now);
             sent.next_sequence += 1;
-            sent.bytes += payload.len() as u64;
         }
         Ok(Delivery::Sent)
     }
 
     pub(super) fn on_egress_stats(&mut self, rid: Rid, stats: MediaEgressStats) {
         self.sent.entry(rid).or_default().egress = Some(stats);
+    }
+
+    /// Counts a packet that leaves.
+    pub(super) fn on_departure(&mut self, rid: Rid, head: &RtpHead, is_repair: bool, now: Instant) {
+        self.sent.entry(rid).or_default().departures.on_sent(head, is_repair, now);
     }
 
     /// Returns what was sent of each encoding.
@@ -178,14 +183,14 @@ impl Sender {
 
 impl Sent {
     fn stats(&self, now: Instant) -> SenderStats {
-        let egress = self.egress.as_ref();
-        // str0m counts what has left, repairs included; what has not left yet is not a repair.
-        let repaired = |left: u64, written: u64| left.saturating_sub(written);
+        let (egress, departures) = (self.egress.as_ref(), &self.departures);
         SenderStats {
-            packets_sent: egress.map_or(0, |stats| stats.packets),
-            bytes_sent: egress.map_or(0, |stats| stats.bytes),
-            retransmitted_packets_sent: egress.map_or(0, |stats| repaired(stats.packets, self.next_sequence)),
-            retransmitted_bytes_sent: egress.map_or(0, |stats| repaired(stats.bytes, self.bytes)),
+            packets_sent: departures.packets,
+            bytes_sent: departures.bytes,
+            retransmitted_packets_sent: departures.repairs,
+            retransmitted_bytes_sent: departures.repair_bytes,
+            header_bytes_sent: departures.header_bytes,
+            total_packet_send_delay: departures.waited,
             nack_count: egress.map_or(0, |stats| stats.nacks),
             pli_count: egress.map_or(0, |stats| stats.plis),
             fir_count: egress.map_or(0, |stats| stats.firs),
