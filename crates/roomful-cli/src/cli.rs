@@ -91,6 +91,15 @@ pub(crate) struct LimitArgs {
     /// Requests of one client per second, on average [default: 100].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
     pub(crate) requests_per_second: Option<u32>,
+    /// Text messages of one client per second, on average [default: 50].
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    pub(crate) messages_per_second: Option<u32>,
+    /// Longest text message, in bytes [default: 65536].
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(1..=65536))]
+    pub(crate) max_message_bytes: Option<u32>,
+    /// Longest signalling message that is read, in bytes [default: 1048576].
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u32).range(65536..=1_048_576))]
+    pub(crate) max_signal_bytes: Option<u32>,
     /// How long a participant whose connection is lost may come back, in seconds [default: 30].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) resume_window: Option<u32>,

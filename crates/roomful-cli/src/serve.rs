@@ -92,12 +92,24 @@ fn config(args: &ServeArgs, key: &Key) -> Result<ServerConfig, Failure> {
 }
 
 fn apply(limits: &LimitArgs, config: &mut ServerConfig) {
-    let LimitArgs { max_participants, max_streams, requests_per_second, resume_window, duplicate_identity } =
-        *limits;
+    let LimitArgs {
+        max_participants,
+        max_streams,
+        requests_per_second,
+        messages_per_second,
+        max_message_bytes,
+        max_signal_bytes,
+        resume_window,
+        duplicate_identity,
+    } = *limits;
+    let bytes = |given: Option<u32>, default| given.map_or(default, |bytes| bytes as usize);
+    config.max_signal_bytes = bytes(max_signal_bytes, config.max_signal_bytes);
     config.max_participants = max_participants.unwrap_or(config.max_participants);
     let sfu = &mut config.sfu;
     sfu.max_streams_per_participant = max_streams.unwrap_or(sfu.max_streams_per_participant);
     sfu.requests_per_second = requests_per_second.unwrap_or(sfu.requests_per_second);
+    sfu.messages_per_second = messages_per_second.unwrap_or(sfu.messages_per_second);
+    sfu.max_message_bytes = bytes(max_message_bytes, sfu.max_message_bytes);
     sfu.resume_window =
         resume_window.map_or(sfu.resume_window, |seconds| Duration::from_secs(seconds.into()));
     sfu.duplicate_identity = match duplicate_identity {
@@ -257,14 +269,17 @@ mod tests {
             let sfu = config.sfu;
             (
                 (config.max_participants, sfu.max_streams_per_participant, sfu.requests_per_second),
+                (sfu.messages_per_second, sfu.max_message_bytes, config.max_signal_bytes),
                 (sfu.resume_window, sfu.duplicate_identity),
             )
         };
-        let default = ((100, 16, 100), (Duration::from_secs(30), DuplicateIdentity::Replace));
+        let default =
+            ((100, 16, 100), (50, 65_536, 1 << 20), (Duration::from_secs(30), DuplicateIdentity::Replace));
         assert_eq!(limits("--dev"), default);
         let given = "--max-participants 5 --max-streams 2 --requests-per-second 7 --resume-window 0 \
-                     --duplicate-identity refuse";
-        assert_eq!(limits(given), ((5, 2, 7), (Duration::ZERO, DuplicateIdentity::Refuse)));
+                     --duplicate-identity refuse --messages-per-second 3 --max-message-bytes 9 \
+                     --max-signal-bytes 70000";
+        assert_eq!(limits(given), ((5, 2, 7), (3, 9, 70_000), (Duration::ZERO, DuplicateIdentity::Refuse)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
+use roomful_protocol::limits;
 use roomful_sfu::SfuConfig;
 
 /// Settings of [`Server`](crate::Server).
@@ -25,6 +26,9 @@ pub struct ServerConfig {
     pub api_key: String,
     /// How many participants a room may have that does not say. Default 100.
     pub max_participants: u32,
+    /// Longest signalling message that is read, encoded, in bytes; whoever sends a longer one is cut off. Default, and most, 1 MiB;
+    /// a session description of 64 slots is about 120 kB.
+    pub max_signal_bytes: usize,
     /// Settings of the engine.
     pub sfu: SfuConfig,
 }
@@ -44,6 +48,7 @@ impl ServerConfig {
             advertised: Vec::new(),
             api_key: api_key.into(),
             max_participants: 100,
+            max_signal_bytes: limits::SIGNAL_TO_SERVER_MAX,
             sfu: SfuConfig::default(),
         }
     }
@@ -66,6 +71,9 @@ impl ServerConfig {
         }
         if self.max_participants == 0 {
             return Err(InvalidConfig::NoParticipants);
+        }
+        if self.max_signal_bytes > limits::SIGNAL_TO_SERVER_MAX {
+            return Err(InvalidConfig::LongSignals { bytes: self.max_signal_bytes });
         }
         Ok(())
     }
@@ -119,4 +127,12 @@ pub enum InvalidConfig {
     /// Nobody could ever join.
     #[error("a room must take at least one participant")]
     NoParticipants,
+    /// Longer than any client sends.
+    #[error(
+        "signalling messages of {bytes} bytes are longer than the protocol's 1048576; choose that or less"
+    )]
+    LongSignals {
+        /// Bytes asked for.
+        bytes: usize,
+    },
 }

@@ -107,7 +107,7 @@ impl Server {
             random: Arc::new(rand::random),
         };
         let live = Arc::new(watch::Sender::new(0));
-        let signal = Signal::new(signals, live.clone());
+        let signal = Signal::new(signals, live.clone(), config.max_signal_bytes);
         let mut tasks = JoinSet::new();
         let quic = match &config.quic {
             None => None,

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use roomful_protocol::limits;
+
+use crate::allowance::Rate;
+
 /// Settings of [`Sfu`](crate::Sfu).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -27,6 +31,23 @@ pub struct SfuConfig {
     pub requests_per_second: u32,
     /// Requests that one connection may send at once. Default 200: subscribing to a whole room after joining.
     pub request_burst: u32,
+    /// Longest payload, and longest meta, of a text message, in bytes. Default, and most, 64 KiB.
+    pub max_message_bytes: usize,
+    /// Text messages per second that one connection may send, averaged. Default 50: everybody in the room gets a copy. They are
+    /// requests too.
+    pub messages_per_second: u32,
+    /// Text messages that one connection may send at once. Default 100.
+    pub message_burst: u32,
+}
+
+impl SfuConfig {
+    pub(crate) const fn request_rate(&self) -> Rate {
+        Rate { per_second: self.requests_per_second, burst: self.request_burst }
+    }
+
+    pub(crate) const fn message_rate(&self) -> Rate {
+        Rate { per_second: self.messages_per_second, burst: self.message_burst }
+    }
 }
 
 /// What happens when somebody joins under an identity that is in the room.
@@ -51,6 +72,9 @@ impl Default for SfuConfig {
             duplicate_identity: DuplicateIdentity::Replace,
             requests_per_second: 100,
             request_burst: 200,
+            max_message_bytes: limits::MESSAGE_TEXT_MAX,
+            messages_per_second: 50,
+            message_burst: 100,
         }
     }
 }

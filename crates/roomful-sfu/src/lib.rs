@@ -9,6 +9,7 @@
 //! as arguments. After each input to [`Sfu`], call [`Sfu::poll_output`] until it answers [`Output::Wait`].
 
 mod admission;
+mod allowance;
 mod config;
 mod farewell;
 mod forward;

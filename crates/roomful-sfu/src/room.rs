@@ -473,7 +473,8 @@ impl Room {
             return Err(ErrorCode::Forbidden);
         }
         let meta = request.message.meta.as_ref().map_or(0, |meta| meta.len());
-        if request.message.payload.len().max(meta) > limits::MESSAGE_TEXT_MAX {
+        let most = outbox.config.max_message_bytes.min(limits::MESSAGE_TEXT_MAX);
+        if request.message.payload.len().max(meta) > most {
             return Err(ErrorCode::TooLarge);
         }
         let receives = |participant: &&Participant| participant.info.can_receive_messages;

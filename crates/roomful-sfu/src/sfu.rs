@@ -15,6 +15,7 @@ use roomful_types::{ParticipantId, RoomId};
 
 use crate::{
     admission::{Admission, Grant},
+    allowance::Allowance,
     config::{DuplicateIdentity, SfuConfig},
     farewell::Farewells,
     line::Line,
@@ -106,9 +107,8 @@ struct Session {
     opened_at: Instant,
     heard_at: Instant,
     place: Option<(RoomId, ParticipantId)>,
-    /// Requests that may still be sent at once, in [`REQUEST`]s.
-    allowance: u64,
-    allowance_at: Instant,
+    requests: Allowance,
+    messages: Allowance,
 }
 
 /// Everything on its way out, and what making it needs.
@@ -125,10 +125,6 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// What a resume may be late: it was not silent when it was last heard, a half-open connection takes a while to be noticed,
 /// and the way back to the server another.
 const RESUME_GRACE: Duration = Duration::from_secs(10);
-
-/// One request, in the unit of [`Session::allowance`]: whoever may send one per second earns one unit per nanosecond, so
-/// that no time is lost between requests that follow each other closely.
-const REQUEST: u64 = 1_000_000_000;
 
 impl Sfu {
     /// Makes a server without rooms. The seed decides all its ids.
@@ -177,9 +173,10 @@ impl Sfu {
     }
 
     fn on_opened(&mut self, session: SessionId) {
-        let allowance = u64::from(self.outbox.config.request_burst) * REQUEST;
-        let now = self.now;
-        let fresh = Session { opened_at: now, heard_at: now, place: None, allowance, allowance_at: now };
+        let (now, config) = (self.now, &self.outbox.config);
+        let requests = Allowance::full(config.request_rate(), now);
+        let messages = Allowance::full(config.message_rate(), now);
+        let fresh = Session { opened_at: now, heard_at: now, place: None, requests, messages };
         self.sessions.insert(session, fresh);
     }
 
@@ -187,7 +184,7 @@ impl Sfu {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard_at = self.now;
         let request = message.request();
-        if !session.spend(cost(&message), &self.outbox.config, self.now) {
+        if !session.spend(&message, &self.outbox.config, self.now) {
             // What was carried out before is no other thing because it is asked too often.
             let place = session.place;
             let answered =
@@ -675,16 +672,11 @@ impl Sfu {
 }
 
 impl Session {
-    /// Takes the cost of a request from the allowance; false when there is not enough left.
-    fn spend(&mut self, cost: u64, config: &SfuConfig, now: Instant) -> bool {
-        let nanos = now.saturating_duration_since(self.allowance_at).as_nanos();
-        let earned =
-            u64::try_from(nanos).unwrap_or(u64::MAX).saturating_mul(config.requests_per_second.into());
-        self.allowance = self.allowance.saturating_add(earned).min(u64::from(config.request_burst) * REQUEST);
-        self.allowance_at = now;
-        let rest = self.allowance.checked_sub(cost);
-        self.allowance = rest.unwrap_or(self.allowance);
-        rest.is_some()
+    /// Takes the cost of a request from what the client may do; false when there is not enough left.
+    fn spend(&mut self, message: &ClientMessage, config: &SfuConfig, now: Instant) -> bool {
+        let is_message = matches!(message, ClientMessage::MessageRequest(_));
+        self.requests.spend(cost(message), config.request_rate(), now)
+            && (!is_message || self.messages.spend(1, config.message_rate(), now))
     }
 }
 
@@ -693,7 +685,7 @@ impl Session {
 fn cost(message: &ClientMessage) -> u64 {
     const MESSAGE_BYTES: u64 = 4096;
     const OFFER: u64 = 10;
-    let requests = match message {
+    match message {
         ClientMessage::MessageRequest(request) => {
             let meta = request.message.meta.as_ref().map_or(0, |meta| meta.len());
             1 + (request.message.payload.len() + meta) as u64 / MESSAGE_BYTES
@@ -712,8 +704,7 @@ fn cost(message: &ClientMessage) -> u64 {
         | ClientMessage::SubscribeRequest(_)
         | ClientMessage::UpdateSubscriptionRequest(_)
         | ClientMessage::UnsubscribeRequest(_) => 1,
-    };
-    requests * REQUEST
+    }
 }
 
 impl Outbox {

@@ -163,6 +163,7 @@ async fn a_client_that_reads_nothing_is_cut_off_and_keeps_nobody_waiting() {
         config.sfu.resume_window = Duration::ZERO;
         config.sfu.requests_per_second = 1_000_000;
         config.sfu.request_burst = 1_000_000;
+        (config.sfu.messages_per_second, config.sfu.message_burst) = (1_000_000, 1_000_000);
     })
     .await;
     let (alice, carol) = (world.join("alice").await, world.join("carol").await);

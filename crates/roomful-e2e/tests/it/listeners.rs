@@ -87,7 +87,10 @@ async fn no_call_is_under_way_once_unsubscribing_returns() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_of_events_loses_nothing_up_to_the_bound_and_is_then_told() {
-    let world = World::start_with(|config| config.sfu.request_burst = 10_000).await;
+    let world = World::start_with(|config| {
+        (config.sfu.request_burst, config.sfu.message_burst) = (10_000, 10_000);
+    })
+    .await;
     let room = world.join("alice").await;
     // 4,096 events may wait, as documented; a message is one.
     let mut waiting = room.events();

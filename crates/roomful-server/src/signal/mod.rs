@@ -32,6 +32,8 @@ pub(crate) struct Signal {
     last_session: Arc<AtomicU64>,
     /// How many clients are talked to.
     live: Arc<watch::Sender<usize>>,
+    /// Longest message that is read.
+    max_bytes: usize,
 }
 
 /// The sending half of a transport.
@@ -56,8 +58,12 @@ trait Stream: Send {
 struct NotAMessage;
 
 impl Signal {
-    pub(crate) fn new(control: mpsc::Sender<Event>, live: Arc<watch::Sender<usize>>) -> Self {
-        Self { control, last_session: Arc::new(AtomicU64::new(0)), live }
+    pub(crate) fn new(
+        control: mpsc::Sender<Event>,
+        live: Arc<watch::Sender<usize>>,
+        max_bytes: usize,
+    ) -> Self {
+        Self { control, last_session: Arc::new(AtomicU64::new(0)), live, max_bytes }
     }
 
     /// Moves messages between one client and the engine until one of them ends it.

@@ -9,7 +9,7 @@ use quinn::{
     crypto::rustls::QuicServerConfig,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use roomful_protocol::{Encoding, limits};
+use roomful_protocol::Encoding;
 use roomful_types::Fingerprint;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{task::JoinSet, time::timeout};
@@ -78,13 +78,14 @@ async fn serve(incoming: Incoming, signal: Signal) {
         Some((connection, send, recv))
     };
     let Ok(Some((connection, send, recv))) = timeout(OPEN_TIMEOUT, open).await else { return };
-    signal.converse(Encoding::Binary, Sink(send), Stream(recv)).await;
+    signal.converse(Encoding::Binary, Sink(send), Stream(recv, signal.max_bytes)).await;
     connection.close(VarInt::from_u32(0), b"");
 }
 
 struct Sink(SendStream);
 
-struct Stream(RecvStream);
+/// With the longest message that is read.
+struct Stream(RecvStream, usize);
 
 impl super::Sink for Sink {
     async fn send(&mut self, message: Bytes) -> bool {
@@ -106,7 +107,7 @@ impl super::Stream for Stream {
         let mut length = [0; 4];
         self.0.read_exact(&mut length).await.ok()?;
         let length = u32::from_be_bytes(length) as usize;
-        if length > limits::SIGNAL_TO_SERVER_MAX {
+        if length > self.1 {
             return Some(Err(NotAMessage));
         }
         let mut message = vec![0; length];

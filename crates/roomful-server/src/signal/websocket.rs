@@ -15,7 +15,7 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use roomful_protocol::{Encoding, limits};
+use roomful_protocol::Encoding;
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 use super::{NotAMessage, Signal};
@@ -29,8 +29,8 @@ pub(crate) fn router(signal: Signal) -> Router {
 
 async fn upgrade(upgrade: WebSocketUpgrade, State(signal): State<Signal>) -> Response {
     upgrade
-        .max_message_size(limits::SIGNAL_TO_SERVER_MAX)
-        .max_frame_size(limits::SIGNAL_TO_SERVER_MAX)
+        .max_message_size(signal.max_bytes)
+        .max_frame_size(signal.max_bytes)
         .protocols(Encoding::ALL.map(Encoding::subprotocol))
         .on_upgrade(async move |socket| {
             let asked = socket.protocol().map(|protocol| protocol.as_bytes().to_vec());
