@@ -26,6 +26,8 @@ pub(crate) struct Quality {
 #[derive(Debug, Default)]
 struct Section {
     latest: Option<SectionMeasure>,
+    /// Whether its client should have been sending at the latest measurement.
+    was_expected: bool,
     /// One per second, newest last.
     window: VecDeque<Second>,
 }
@@ -53,14 +55,17 @@ impl Quality {
     }
 
     /// Takes a measurement in.
-    pub(crate) fn add(&mut self, measure: SectionMeasure) {
+    ///
+    /// * `is_expected`: whether the client should be sending on the section. Nothing that comes is a loss then.
+    pub(crate) fn add(&mut self, measure: SectionMeasure, is_expected: bool) {
         let section = self.sections.entry(measure.mid).or_default();
+        let was_expected = std::mem::replace(&mut section.was_expected, is_expected);
         if let Some(before) = section.latest.replace(measure) {
             let second = Second {
                 lost: f64::from(measure.fraction_lost) / 256.0,
                 jitter: measure.jitter,
                 round_trip_time: measure.round_trip_time.unwrap_or_default(),
-                was_sent: measure.packets > before.packets,
+                was_sent: measure.packets > before.packets || (is_expected && was_expected),
                 got_through: measure.progress > before.progress,
             };
             section.window.push_back(second);
@@ -166,15 +171,18 @@ mod tests {
         let mid = Mid::new("a").expect("short");
         let mut quality = Quality::default();
         for second in 0..6 {
-            quality.add(SectionMeasure {
-                mid,
-                is_inbound: false,
-                packets: second * 50,
-                progress: if fraction_lost == 255 { 0 } else { second * 50 },
-                fraction_lost,
-                jitter: Duration::from_millis(2),
-                round_trip_time: Some(Duration::from_millis(rtt_ms)),
-            });
+            quality.add(
+                SectionMeasure {
+                    mid,
+                    is_inbound: false,
+                    packets: second * 50,
+                    progress: if fraction_lost == 255 { 0 } else { second * 50 },
+                    fraction_lost,
+                    jitter: Duration::from_millis(2),
+                    round_trip_time: Some(Duration::from_millis(rtt_ms)),
+                },
+                false,
+            );
         }
         quality.level(mid, kind, 1.0)
     }
@@ -184,6 +192,31 @@ mod tests {
         let levels = |kind, lost: [u8; 6]| lost.map(|lost| level(kind, lost, 20).expect("enough"));
         assert_eq!(levels(MediaKind::Audio, [0, 8, 20, 38, 110, 255]), [5, 4, 3, 2, 1, 0]);
         assert_eq!(levels(MediaKind::Video, [0, 13, 38, 64, 110, 255]), [5, 4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_client_of_which_nothing_comes_is_broken_if_it_should_send() {
+        let mid = Mid::new("a").expect("short");
+        let mut quality = Quality::default();
+        let mut level = |packets, is_expected| {
+            let (jitter, round_trip_time) = (Duration::ZERO, None);
+            let progress = packets;
+            let measure = SectionMeasure {
+                mid,
+                is_inbound: true,
+                packets,
+                progress,
+                fraction_lost: 0,
+                jitter,
+                round_trip_time,
+            };
+            quality.add(measure, is_expected);
+            quality.level(mid, MediaKind::Audio, 1.0)
+        };
+        assert_eq!([0, 50, 100].map(|packets| level(packets, true)), [None, None, Some(5)]);
+        // Muted: nothing is expected, and nothing is missing. The second in which it is unmuted does not count.
+        assert_eq!([false, false, true].map(|expected| level(100, expected)), [Some(5); 3]);
+        assert_eq!([true, true].map(|expected| level(100, expected)).last(), Some(&Some(0)));
     }
 
     #[test]

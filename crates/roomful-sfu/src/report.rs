@@ -111,10 +111,11 @@ impl Room {
 
     /// Takes a measurement in, and tells its participant when a stream of its own does otherwise than before.
     pub(crate) fn on_measured(&mut self, id: ParticipantId, measure: SectionMeasure, outbox: &mut Outbox) {
-        let Some(participant) = self.participants.get_mut(&id) else { return };
-        participant.quality.add(measure);
         let Some(participant) = self.participants.get(&id) else { return };
         let ways = self.ways(participant);
+        let is_expected = ways.iter().any(|way| way.mid == measure.mid && way.is_outbound);
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        participant.quality.add(measure, is_expected);
         let Some(way) = ways.iter().find(|way| way.mid == measure.mid) else { return };
         let own = ways.iter().filter(|one| one.stream == way.stream);
         let levels = own.filter_map(|one| participant.quality.level(one.mid, one.kind, one.share));
