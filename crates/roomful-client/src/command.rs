@@ -72,6 +72,13 @@ pub struct AddStream {
     pub video: Option<NewTrack>,
 }
 
+impl AddStream {
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = (MediaKind, NewTrack)> {
+        let kinds = [(MediaKind::Audio, self.audio), (MediaKind::Video, self.video)];
+        kinds.into_iter().filter_map(|(kind, track)| Some((kind, track?)))
+    }
+}
+
 /// A track to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewTrack {

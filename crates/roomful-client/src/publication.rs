@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Publications {
     streams: BTreeMap<StreamKey, Publication>,
     changes: Vec<Change>,
+    /// Streams whose key or tracks are still another's, which is on its way out.
+    waiting: Vec<(CommandId, AddStream)>,
 }
 
 /// A stream, from the wish to publish it to its end.
@@ -79,7 +81,14 @@ impl Publication {
 impl Publications {
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.changes.is_empty()
+        self.streams.is_empty() && self.changes.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Returns whether a stream is on its way out.
+    fn is_going(&self, key: &StreamKey) -> bool {
+        let is_withdrawn =
+            |change: &Change| change.is_new_stream && change.command.is_none() && change.key == *key;
+        self.streams.get(key).is_some_and(|stream| stream.is_ending) || self.changes.iter().any(is_withdrawn)
     }
 
     /// Returns whether something waits for sections or for the media path.
@@ -103,19 +112,41 @@ impl Change {
 
 impl Client {
     pub(crate) fn on_add_stream(&mut self, command: CommandId, add: AddStream) -> Result<(), CommandError> {
-        let is_coming = |change: &Change| change.is_new_stream && change.key == add.key;
-        if self.publications.streams.contains_key(&add.key) || self.publications.changes.iter().any(is_coming)
-        {
-            return Err(CommandError::KeyInUse);
-        }
-        let mut tracks = Vec::new();
-        for (kind, track) in [(MediaKind::Audio, add.audio), (MediaKind::Video, add.video)] {
-            if let Some(track) = track {
-                self.check_track(kind, track, None)?;
-                tracks.push(Incoming::new(kind, track));
+        let waiting = self.publications.waiting.iter().map(|(_, waiting)| waiting);
+        for other in waiting {
+            if other.key == add.key {
+                return Err(CommandError::KeyInUse);
+            }
+            if other.tracks().any(|(_, one)| add.tracks().any(|(_, track)| track.track == one.track)) {
+                return Err(CommandError::TrackInUse);
             }
         }
-        check_distinct(&tracks)?;
+        match self.is_free(&add)? {
+            true => self.begin_stream(command, add),
+            // One that is on its way out makes room in a moment.
+            false => self.publications.waiting.push((command, add)),
+        }
+        Ok(())
+    }
+
+    /// Returns whether a stream can begin at once; an error when it cannot begin at all.
+    fn is_free(&self, add: &AddStream) -> Result<bool, CommandError> {
+        let is_going = |key: &StreamKey| self.publications.is_going(key);
+        let is_key_used = self.publications.streams.contains_key(&add.key);
+        if is_key_used && !is_going(&add.key) {
+            return Err(CommandError::KeyInUse);
+        }
+        let mut is_free = !is_key_used;
+        for (kind, track) in add.tracks() {
+            self.check_track(kind, track, is_going)?;
+            is_free &= self.check_track(kind, track, |_| false).is_ok();
+        }
+        check_distinct(add.tracks().map(|(_, track)| track))?;
+        Ok(is_free)
+    }
+
+    fn begin_stream(&mut self, command: CommandId, add: AddStream) {
+        let tracks: Vec<Incoming> = add.tracks().map(|(kind, track)| Incoming::new(kind, track)).collect();
         self.publications.streams.insert(add.key.clone(), Publication::default());
         self.publications.changes.push(Change {
             command: Some(command),
@@ -126,7 +157,18 @@ impl Client {
             request: None,
         });
         self.advance();
-        Ok(())
+    }
+
+    /// Begins the streams that others have made room for.
+    fn begin_waiting(&mut self) {
+        for (command, add) in std::mem::take(&mut self.publications.waiting) {
+            match self.is_free(&add) {
+                Ok(true) => self.begin_stream(command, add),
+                Ok(false) => self.publications.waiting.push((command, add)),
+                // The server did not let it go.
+                Err(error) => self.finish(Some(command), Err(error)),
+            }
+        }
     }
 
     pub(crate) fn on_update_stream(
@@ -149,15 +191,15 @@ impl Client {
                 TrackUpdate::Replace(track) => {
                     enabled.insert(kind, true);
                     if sent != Some(track.track) {
-                        self.check_track(kind, track, None)?;
+                        self.check_track(kind, track, |_| false)?;
                         tracks.push(Incoming::new(kind, track));
                     } else {
-                        self.check_track(kind, track, Some(&update.key))?;
+                        self.check_track(kind, track, |key| *key == update.key)?;
                     }
                 }
             }
         }
-        check_distinct(&tracks)?;
+        check_distinct(tracks.iter().map(|incoming| incoming.track))?;
         for (kind, _) in enabled.iter().filter(|(_, enabled)| !**enabled) {
             // Before the server hears of it: muting must not depend on a round trip.
             self.set_active(&update.key, *kind, false);
@@ -189,6 +231,7 @@ impl Client {
 
     /// Sends what became ready: opens tracks when there are sections, asks the server when all tracks are open.
     pub(crate) fn advance_publications(&mut self) {
+        self.begin_waiting();
         let mut changes = std::mem::take(&mut self.publications.changes);
         let mut busy = BTreeSet::new();
         for change in &mut changes {
@@ -330,6 +373,10 @@ impl Client {
 
     /// Nobody waits for a command any more. Returns what to report, had somebody waited.
     pub(crate) fn abandon_change(&mut self, command: CommandId) -> Option<CommandError> {
+        if let Some(index) = self.publications.waiting.iter().position(|(waiting, _)| *waiting == command) {
+            self.publications.waiting.remove(index);
+            return Some(CommandError::TimedOut);
+        }
         let is_this = |change: &Change| change.command == Some(command);
         let index = self.publications.changes.iter().position(is_this)?;
         let change = &mut self.publications.changes[index];
@@ -436,28 +483,29 @@ impl Client {
         self.media(MediaCommand::CloseSender { track });
     }
 
-    /// Checks that a track is of the kind that it is given as, and in no stream but `own`.
+    /// Checks that a track is of the kind that it is given as, and in no stream but those that do not matter.
     fn check_track(
         &self,
         kind: MediaKind,
         track: NewTrack,
-        own: Option<&StreamKey>,
+        matters_not: impl Fn(&StreamKey) -> bool,
     ) -> Result<(), CommandError> {
         if track.codec.kind() != kind {
             return Err(CommandError::WrongKind);
         }
-        let streams = self.publications.streams.iter().filter(|(key, _)| Some(*key) != own);
+        let streams = self.publications.streams.iter().filter(|(key, _)| !matters_not(key));
         let mut sent = streams.flat_map(|(_, stream)| stream.tracks.values()).map(|sent| sent.track.track);
-        let mut coming = self.publications.changes.iter().flat_map(|change| &change.tracks);
+        let changes = self.publications.changes.iter();
+        let coming = changes.filter(|change| !change.is_new_stream || !matters_not(&change.key));
+        let mut coming = coming.flat_map(|change| &change.tracks);
         let is_used = sent.any(|id| id == track.track) || coming.any(|one| one.track.track == track.track);
         if is_used { Err(CommandError::TrackInUse) } else { Ok(()) }
     }
 }
 
 /// Checks that no track is given twice.
-fn check_distinct(tracks: &[Incoming]) -> Result<(), CommandError> {
-    match tracks {
-        [first, second] if first.track.track == second.track.track => Err(CommandError::TrackInUse),
-        _ => Ok(()),
-    }
+fn check_distinct(tracks: impl Iterator<Item = NewTrack>) -> Result<(), CommandError> {
+    let mut seen = BTreeSet::new();
+    let is_distinct = tracks.map(|track| track.track).all(|track| seen.insert(track));
+    if is_distinct { Ok(()) } else { Err(CommandError::TrackInUse) }
 }

@@ -306,9 +306,21 @@ fn a_stream_withdrawn_on_its_way_is_taken_back() {
              media: close sender 1
              send unpublish mine",
         );
-        check(world.command(add("mine", None, None)), "3: KeyInUse");
-        check(world.hear_unpublished(&mine), "stream_unpublished");
-        check(world.grant(), "");
+        // Its key and its track are free as soon as it is gone.
+        check(world.command(add("mine", Some(opus(1)), None)), "");
+        check(world.command(add("mine", None, None)), "4: KeyInUse");
+        check(world.command(add("other", Some(opus(1)), None)), "5: TrackInUse");
+        if is_late {
+            check(world.withdraw(3), "");
+            check(world.hear_unpublished(&mine), "stream_unpublished");
+            check(world.grant(), "");
+        } else {
+            let gone = world.hear_unpublished(&mine);
+            check(gone, "stream_unpublished\nmedia: send 1 as Opus of mine on s0");
+            check(world.grant(), "");
+            check(world.media(opened(1, 48)), "send publish mine audio:s0@48");
+            check(world.refuse(ErrorCode::Forbidden), "media: close sender 1\n3: Refused(Forbidden)");
+        }
         assert_eq!(free(&world), 2);
         assert!(world.client.publications.is_empty());
     }
