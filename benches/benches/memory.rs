@@ -13,11 +13,15 @@ static HEAP: dhat::Alloc = dhat::Alloc;
 
 const PARTICIPANTS: usize = 10_000;
 
+/// Bytes that a participant with one stream may take.
+const MOST: usize = 450;
+
 fn main() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let before = dhat::HeapStats::get().curr_bytes;
     let state = rooms::everybody(PARTICIPANTS);
     let all = dhat::HeapStats::get().curr_bytes - before - strings(&state);
+    assert!(all / PARTICIPANTS <= MOST, "{} bytes per participant, {MOST} are allowed", all / PARTICIPANTS);
     println!("{{\"memory/participant/{PARTICIPANTS}\": {{\"bytes\": {}}}}}", all / PARTICIPANTS);
 }
 

@@ -62,7 +62,14 @@ fn protocol(criterion: &mut Criterion) {
             group.bench_with_input(
                 BenchmarkId::new(format!("encode-{label}"), name),
                 &message,
-                |bencher, message| bencher.iter(|| encoding.encode(black_box(message))),
+                |bencher, message| {
+                    let mut buffer = Vec::new();
+                    bencher.iter(|| {
+                        buffer.clear();
+                        encoding.encode_into(black_box(message), &mut buffer);
+                        black_box(buffer.len())
+                    });
+                },
             );
             group.bench_with_input(
                 BenchmarkId::new(format!("decode-{label}"), name),

@@ -41,18 +41,23 @@ impl Encoding {
     }
 
     /// Writes a message.
+    #[must_use]
+    pub fn encode<M: Signal>(self, message: &M) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(USUAL_SIZE);
+        self.encode_into(message, &mut bytes);
+        bytes
+    }
+
+    /// Writes a message behind what is in a buffer, which may be used again and again.
     ///
     /// # Panics
     /// Never: every message is made of what both encodings can say, and memory takes all of it.
-    #[must_use]
-    pub fn encode<M: Signal>(self, message: &M) -> Vec<u8> {
+    pub fn encode_into<M: Signal>(self, message: &M, bytes: &mut Vec<u8>) {
         match self {
-            Self::Json => serde_json::to_vec(message).expect("messages hold only what JSON can say"),
-            Self::Binary => {
-                let mut bytes = Vec::with_capacity(USUAL_SIZE);
-                minicbor::encode(message, &mut bytes).expect("writing to memory does not fail");
-                bytes
+            Self::Json => {
+                serde_json::to_writer(bytes, message).expect("messages hold only what JSON can say");
             }
+            Self::Binary => minicbor::encode(message, bytes).expect("writing to memory does not fail"),
         }
     }
 

@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 use roomful_protocol::{
-    ClientMessage, Encoding, PingRequest, RequestId, ServerMessage, Signal, SignalDecodeError,
+    ClientMessage, Encoding, ParticipantInfo, PingRequest, RequestId, ServerMessage, Signal,
+    SignalDecodeError, StreamInfo, TrackInfo,
 };
+use roomful_types::{Codec, ParticipantId, StreamId, StreamKey};
 
 use crate::samples;
 
@@ -93,6 +95,35 @@ fn a_publish_notice_fits_into_a_hundred_bytes() {
     let notice = samples::server().into_iter().find(|(name, _)| *name == "stream_published_notice");
     let bytes = Encoding::Binary.encode(&notice.expect("listed").1);
     assert!(bytes.len() <= 100, "{} bytes", bytes.len());
+}
+
+#[test]
+fn a_room_of_a_thousand_fits_into_a_hundred_kilobytes() {
+    let all = samples::server();
+    let found = all.into_iter().find(|(name, _)| *name == "join_response");
+    let Some((_, ServerMessage::JoinResponse(mut join))) = found else { panic!("listed") };
+    let id = |number: u128| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
+    let track = |codec| Some(TrackInfo { codec, enabled: true, censored: false });
+    join.participants = (1..=1000)
+        .map(|number| ParticipantInfo {
+            id: ParticipantId::from_random(id(number)),
+            identity: Some(format!("user-{number}").into()),
+            context: None,
+            can_receive_messages: true,
+            telephone: false,
+        })
+        .collect();
+    join.streams = (1..=1000)
+        .map(|number| StreamInfo {
+            id: StreamId::from_random(id(!number)),
+            participant_id: ParticipantId::from_random(id(number)),
+            key: StreamKey::new("self").expect("short"),
+            audio: track(Codec::Opus),
+            video: track(Codec::Vp8),
+        })
+        .collect();
+    let bytes = Encoding::Binary.encode(&ServerMessage::from(join));
+    assert!(bytes.len() <= 100_000, "{} bytes", bytes.len());
 }
 
 proptest! {
