@@ -9,13 +9,14 @@ use roomful_client::{
 use roomful_protocol::{ClientMessage, Encoding, OfferId, ServerMessage, SlotMids};
 use roomful_sfu::{
     Admission, AdmissionError, Grant, GrantId, Input as SfuInput, MediaCommand, MediaNotice as SfuNotice,
-    Output as SfuOutput, SessionId, Sfu, SfuConfig,
+    ModerationRequest, Output as SfuOutput, SectionMeasure, Selection, SessionId, Sfu, SfuConfig,
 };
 use roomful_state::{
     Action, LeaveReason, Message, Origin, Participant, State, Stream, StreamIds, Subscription, TrackId, apply,
 };
 use roomful_types::{
-    Codec, DisconnectReason, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId, StreamId, StreamKey,
+    Bitrate, Codec, DisconnectReason, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId, StreamId,
+    StreamKey,
 };
 
 const ROOM: RoomId = RoomId::from_random([1; 16]);
@@ -273,30 +274,33 @@ pub fn sfu_inputs(data: &[u8]) {
     let mut known: Vec<ParticipantId> = Vec::new();
     // No connection has the name of another: one that is opened anew gets the next.
     let (mut connections, mut opened) = ([SessionId(0); 6], 0);
+    let mut running = None;
     for ([what, a, b], message) in steps(data) {
         now += Duration::from_millis(u64::from(b) * 20);
         let connection = &mut connections[usize::from(a % 6)];
-        if what % 8 == 0 {
+        if what % 10 == 0 {
             opened += 1;
             *connection = SessionId(opened);
         }
         let session = *connection;
-        let input = match what % 8 {
-            0 => SfuInput::Opened(session),
-            1..=4 => match Encoding::Binary.decode::<ClientMessage>(message) {
+        let somebody = known.get(usize::from(b) % known.len().max(1)).copied();
+        let input = match (what % 10, somebody) {
+            (0, _) => SfuInput::Opened(session),
+            (1..=4, _) => match Encoding::Binary.decode::<ClientMessage>(message) {
                 Ok(message) => SfuInput::Signal(session, addressed(message, &known)),
                 Err(_) => SfuInput::Malformed(session),
             },
-            5 => SfuInput::Closed(session),
-            6 => match known.get(usize::from(b) % known.len().max(1)) {
-                Some(peer) => SfuInput::Media(SfuNotice::Answered {
-                    peer: *peer,
-                    offer: OfferId(u32::from(b % 4)),
-                    answer: Ok("v=0".to_owned()),
-                }),
-                None => SfuInput::Timeout,
-            },
-            _ => SfuInput::Timeout,
+            (5, _) => SfuInput::Closed(session),
+            (6, Some(peer)) => SfuInput::Media(sfu_notice(peer, a, b)),
+            (7, Some(who)) => {
+                if let Some(session) = running {
+                    // Who is not there any more cannot be moderated.
+                    let _ = sfu.moderate(session, &moderation(who, a, b), now);
+                }
+                SfuInput::Timeout
+            }
+            (8, _) if a == 0 && b == 0 => SfuInput::RoomDeleted(ROOM),
+            (_, _) => SfuInput::Timeout,
         };
         sfu.handle_input(input, now);
         loop {
@@ -306,14 +310,46 @@ pub fn sfu_inputs(data: &[u8]) {
                     known.push(response.participant_id)
                 }
                 SfuOutput::Media(MediaCommand::RemovePeer { peer }) => known.retain(|one| *one != peer),
-                SfuOutput::Send(..)
-                | SfuOutput::Close(_)
-                | SfuOutput::Media(_)
-                | SfuOutput::SessionStarted(..)
-                | SfuOutput::SessionEnded(..) => {}
+                SfuOutput::SessionStarted(_, session) => running = Some(session),
+                SfuOutput::SessionEnded(..) => running = None,
+                SfuOutput::Send(..) | SfuOutput::Close(_) | SfuOutput::Media(_) => {}
             }
         }
         sfu.check_invariants();
+    }
+}
+
+fn sfu_notice(peer: ParticipantId, a: u8, b: u8) -> SfuNotice {
+    let section = mid(["a0", "v0", "s0"][usize::from(a) % 3]);
+    match b % 3 {
+        0 => SfuNotice::Answered { peer, offer: OfferId(u32::from(a % 4)), answer: Ok("v=0".to_owned()) },
+        1 => SfuNotice::Estimated { peer, available: Bitrate::from_kbps(u64::from(a) * 20) },
+        _ => {
+            let measure = SectionMeasure {
+                mid: section,
+                is_inbound: a & 4 == 0,
+                packets: u64::from(b),
+                progress: u64::from(a),
+                fraction_lost: b,
+                jitter: Duration::from_millis(a.into()),
+                round_trip_time: None,
+            };
+            SfuNotice::Measured { peer, measure }
+        }
+    }
+}
+
+fn moderation(who: ParticipantId, a: u8, b: u8) -> ModerationRequest {
+    let who = if a & 1 == 0 { Selection::These([who].into()) } else { Selection::AllBut([who].into()) };
+    match b % 8 {
+        0 => ModerationRequest::Kick(who),
+        1 if a == 1 => ModerationRequest::EndSession,
+        _ => ModerationRequest::Censor {
+            who,
+            stream: (b & 8 == 0).then(|| key(b)),
+            kind: MediaKind::ALL[usize::from(b >> 4) % 2],
+            censored: a & 2 == 0,
+        },
     }
 }
 
