@@ -62,3 +62,8 @@ fn main() {
     });
     println!("greeted after {virtual_time:.1?} of virtual time, in {:.0?}", start.elapsed());
 }
+
+#[test]
+fn the_bot_greets_after_an_outage() {
+    main();
+}

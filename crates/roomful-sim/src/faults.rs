@@ -14,6 +14,8 @@ pub struct Faults {
     pub reorder: f64,
     /// Share of messages that are said twice, 0 ..= 1. Default 0.
     pub repeat: f64,
+    /// Share of messages behind which the connection breaks without a word, 0 ..= 1. Default 0.
+    pub disconnect: f64,
     /// Whether nothing is said and nothing heard, on connections that stay open. Default no.
     pub stall: bool,
     /// How long what a media shard reports takes to reach the deciding engine, at most, drawn evenly. Default 0.

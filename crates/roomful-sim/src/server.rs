@@ -91,6 +91,8 @@ struct Line {
 enum Said {
     Message(ServerMessage),
     Close,
+    /// Nothing: the connection breaks.
+    Break,
 }
 
 impl ServerMachine {
@@ -303,6 +305,7 @@ impl ServerMachine {
         let Some(line) = self.lines.get_mut(&session) else { return };
         let mut chance = |share: f64| share > 0.0 && self.random.random_range(0.0..1.0) < share;
         let (reorders, repeats) = (chance(self.faults.reorder), chance(self.faults.repeat));
+        let breaks = chance(self.faults.disconnect);
         let delay = match self.faults.delay {
             Duration::ZERO => Duration::ZERO,
             most => most.mul_f64(self.random.random_range(0.0..=1.0)),
@@ -319,6 +322,9 @@ impl ServerMachine {
             line.queue[last].0 = earlier.max(later);
         }
         line.queue.extend(copy);
+        if breaks {
+            line.queue.push_back((at, Said::Break));
+        }
     }
 
     /// Says what is due.
@@ -327,7 +333,7 @@ impl ServerMachine {
             return;
         }
         let now = self.now;
-        let mut over = Vec::new();
+        let (mut over, mut broken) = (Vec::new(), Vec::new());
         for (session, line) in &mut self.lines {
             while let Some((_, said)) = line.queue.pop_front_if(|(at, _)| *at <= now) {
                 match said {
@@ -337,10 +343,15 @@ impl ServerMachine {
                         over.push(*session);
                         break;
                     }
+                    Said::Break => {
+                        broken.push(*session);
+                        break;
+                    }
                 }
             }
         }
         over.iter().for_each(|session| drop(self.lines.remove(session)));
+        broken.into_iter().for_each(|session| self.disconnect(session, now));
     }
 
     fn deadline(&mut self) -> Instant {

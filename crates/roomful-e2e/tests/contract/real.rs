@@ -177,6 +177,10 @@ impl Stage for RealStage {
         self.media.set_loss(share);
     }
 
+    fn roam(&self) {
+        self.media.rebind();
+    }
+
     fn moderate(&self, request: ModerationRequest) -> Wait<'_, ()> {
         Box::pin(async move {
             let (action, body) = match request {

@@ -15,6 +15,8 @@ pub(crate) struct UdpWire {
     address: SocketAddr,
     server: watch::Sender<Option<SocketAddr>>,
     loss: Arc<Loss>,
+    /// How often everybody got another address at the server's side.
+    bindings: Arc<AtomicU64>,
     _tasks: JoinSet<()>,
 }
 
@@ -41,8 +43,9 @@ impl UdpWire {
         let (server, known) = watch::channel(None);
         let loss = Arc::<Loss>::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(run(socket, known, loss.clone()));
-        Self { address, server, loss, _tasks: tasks }
+        let bindings = Arc::<AtomicU64>::default();
+        tasks.spawn(run(socket, known, loss.clone(), bindings.clone()));
+        Self { address, server, loss, bindings, _tasks: tasks }
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -57,15 +60,30 @@ impl UdpWire {
     pub(crate) fn set_loss(&self, share: f64) {
         self.loss.share.store(share.to_bits(), Ordering::Relaxed);
     }
+
+    /// Lets everybody come from another address from now on, as a NAT does that forgot its bindings. Nothing gets through to the old ones.
+    pub(crate) fn rebind(&self) {
+        self.bindings.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
-async fn run(socket: Arc<UdpSocket>, mut server: watch::Receiver<Option<SocketAddr>>, loss: Arc<Loss>) {
+async fn run(
+    socket: Arc<UdpSocket>,
+    mut server: watch::Receiver<Option<SocketAddr>>,
+    loss: Arc<Loss>,
+    bindings: Arc<AtomicU64>,
+) {
     let server = server.wait_for(Option::is_some).await.expect("the relay lives").expect("just seen");
     let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut binding) = (JoinSet::new(), 0);
     let mut buffer = vec![0; 65_536];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
+        let latest = bindings.load(Ordering::Relaxed);
+        if std::mem::replace(&mut binding, latest) != latest {
+            clients.clear();
+            tasks = JoinSet::new();
+        }
         let upstream = match clients.get(&client) {
             Some(upstream) => upstream.clone(),
             None => {

@@ -1,12 +1,12 @@
 //! How a room behaves: section 4 of the contract, and what it says of every call.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use roomful::{
     Connection, DisconnectReason, ErrorKind, EventKind, MediaKind, RemoteTracks, Rid, Room, Status,
     SubscriptionConfig, Tracks, VideoTrackOptions,
 };
-use roomful_sfu::{DuplicateIdentity, ModerationRequest};
+use roomful_sfu::{DuplicateIdentity, ModerationRequest, Selection};
 use roomful_types::Permissions;
 use tokio::time::sleep;
 
@@ -15,8 +15,8 @@ use super::{
     events::{censor, subscribed_to_preference, these},
     stagehand::{
         Call, Camera, begin, call, eventually, hears_of, join, join_fragile, key, meet, named, names_until,
-        open, options, options_with, own_id, read, read_until, stands_still, subscribe, subscribe_with, text,
-        two, within,
+        negotiations, open, options, options_with, own_id, read, read_until, stands_still, subscribe,
+        subscribe_with, text, two, wait_for, within,
     },
 };
 use crate::TokenRequest;
@@ -44,6 +44,9 @@ pub(super) async fn b01_paging_reuses_slots(venue: &dyn Venue) {
     for (index, camera) in cameras.iter().enumerate() {
         camera.publish(&alice, &format!("page-{index}")).await;
     }
+    subscribe(&bob, &alice, "page-0").await;
+    let negotiated = negotiations(&bob).await;
+    within(bob.remove_subscription(own_id(&alice), &key("page-0"))).await.expect("ends");
     for round in 0..3 {
         for (index, camera) in cameras.iter().enumerate().skip(round % 2).step_by(2) {
             let name = format!("page-{index}");
@@ -52,6 +55,7 @@ pub(super) async fn b01_paging_reuses_slots(venue: &dyn Venue) {
             within(bob.remove_subscription(own_id(&alice), &key(&name))).await.expect("ends");
         }
     }
+    assert_eq!(negotiations(&bob).await, negotiated, "slots are used again");
 }
 
 pub(super) async fn b02_mute_keeps_the_subscription_and_sends_nothing(venue: &dyn Venue) {
@@ -104,6 +108,38 @@ pub(super) async fn b03_lifting_does_not_unmute_and_late_joiners_see_both_flags(
     assert!(!stream.is_audio_censored && !stream.is_audio_enabled, "muted by oneself still");
 }
 
+pub(super) async fn b03_one_stream_is_censored_or_all_but_some(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let (alice, bob) = two(&*stage).await;
+    let cameras = [Camera::start(), Camera::start(), Camera::start()];
+    for (camera, name) in cameras.iter().zip(["camera", "screen"]) {
+        camera.publish(&alice, name).await;
+        hears_of(&bob, own_id(&alice), name).await;
+    }
+    cameras[2].publish(&bob, "own").await;
+    hears_of(&alice, own_id(&bob), "own").await;
+    let censored = |room: &Room, publisher: &Room, name: &str| {
+        let stream = room.participant_stream(own_id(publisher), &key(name)).expect("there");
+        (stream.is_audio_censored, stream.is_video_censored)
+    };
+    let censoring = |who, stream: Option<&str>, kind| ModerationRequest::Censor {
+        who,
+        stream: stream.map(key),
+        kind,
+        censored: true,
+    };
+    let mut events = bob.events();
+    within(stage.moderate(censoring(these(&[&alice]), Some("screen"), MediaKind::Video))).await;
+    named(&mut events, "track_censored").await;
+    assert_eq!(censored(&bob, &alice, "screen"), (false, true));
+    assert_eq!(censored(&bob, &alice, "camera"), (false, false));
+    let all_but_alice = Selection::AllBut([own_id(&alice)].into());
+    within(stage.moderate(censoring(all_but_alice, None, MediaKind::Audio))).await;
+    named(&mut events, "track_censored").await;
+    assert_eq!(censored(&bob, &bob, "own"), (true, false));
+    assert_eq!(censored(&bob, &alice, "camera"), (false, false));
+}
+
 pub(super) async fn b04_a_preference_is_followed_and_unused_encodings_pause(venue: &dyn Venue) {
     let stage = open(venue).await;
     let (alice, bob) = two(&*stage).await;
@@ -145,6 +181,25 @@ pub(super) async fn b04_no_frame_shows_under_another_name(venue: &dyn Venue) {
         read(&mut audio, 4).await.iter().for_each(|frame| camera.check(frame));
         within(bob.remove_subscription(own_id(&alice), &key(&name))).await.expect("ends");
     }
+}
+
+pub(super) async fn b04_sound_and_picture_stay_in_step(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let Call { alice: _alice, bob: _bob, camera: _camera, mut audio, mut video } = call(&*stage).await;
+    let mut offsets = Vec::new();
+    for track in [&mut audio, &mut video] {
+        // Capture times are known once the publisher has reported, and the server after it.
+        let frames = read(track, 60).await;
+        let known = frames.iter().filter_map(|frame| {
+            let captured = frame.captured_at?.duration_since(UNIX_EPOCH).expect("after 1970");
+            Some(captured.as_secs_f64() - Camera::written_at(frame).as_secs_f64())
+        });
+        offsets.extend(known);
+        assert!(frames.last().is_some_and(|frame| frame.captured_at.is_some()));
+    }
+    let most = offsets.iter().copied().fold(f64::MIN, f64::max);
+    let least = offsets.iter().copied().fold(f64::MAX, f64::min);
+    assert!(most - least <= 0.045, "a skew of {} s", most - least);
 }
 
 pub(super) async fn b05_speech_is_heard_from_the_levels(venue: &dyn Venue) {
@@ -216,6 +271,22 @@ pub(super) async fn b06_whoever_is_kicked_while_away_hears_it(venue: &dyn Venue)
     stage.mend();
     named(&mut events, "disconnected").await;
     assert_eq!(bob.state().disconnect_reason(), Some(DisconnectReason::Kicked));
+}
+
+pub(super) async fn b06_media_follows_another_address(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let Call { alice: _alice, bob, camera, mut video, .. } = call(&*stage).await;
+    stage.roam();
+    // What was sent to the old address is lost; then a path to the new one is found.
+    let before = read(&mut video, 1).await[0].media_time;
+    within(async {
+        while video.recv().await.expect("the subscription lasts").media_time < before + Duration::from_secs(1)
+        {
+        }
+    })
+    .await;
+    read(&mut video, 30).await.iter().for_each(|frame| camera.check(frame));
+    assert_eq!(bob.state().connection(), Connection::Stable);
 }
 
 pub(super) async fn b07_a_token_that_ends_ends_the_stay(venue: &dyn Venue) {
@@ -330,6 +401,60 @@ pub(super) async fn b08_too_many_streams_are_refused(venue: &dyn Venue) {
     assert_eq!(error.kind(), ErrorKind::LimitReached);
     within(alice.remove_stream(&key("one"))).await.expect("removes");
     within(alice.add_stream(&key("three"), Tracks::default())).await.expect("there is room now");
+}
+
+pub(super) async fn b08_messages_are_limited_in_size_and_rate(venue: &dyn Venue) {
+    let mut config = StageConfig::default();
+    config.sfu.max_message_bytes = 10;
+    (config.sfu.messages_per_second, config.sfu.message_burst) = (1, 4);
+    let stage = venue.open(config).await;
+    let (alice, bob) = two(&*stage).await;
+    let mut events = bob.events();
+    let error = within(alice.send_message(text("01234567890"), None)).await.expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let mut accepted = 0;
+    let error = loop {
+        match within(alice.send_message(text("0123456789"), None)).await {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 100, "there is a limit");
+    };
+    assert_eq!(error.kind(), ErrorKind::LimitReached);
+    assert!(error.is_retryable(), "and waiting helps");
+    within(bob.send_message(text("bob"), None)).await.expect("nobody else is concerned");
+    let mut heard = 0;
+    wait_for(&mut events, |event| {
+        let EventKind::MessageReceived { sender, .. } = event.kind else { return None };
+        heard += usize::from(sender == own_id(&alice));
+        (sender == own_id(&bob)).then_some(())
+    })
+    .await;
+    assert_eq!(heard, accepted, "what was accepted arrives, what was not does not");
+    sleep(Duration::from_millis(1500)).await;
+    within(alice.send_message(text("again"), None)).await.expect("there is room now");
+}
+
+pub(super) async fn b08_requests_are_limited_in_rate(venue: &dyn Venue) {
+    let mut config = StageConfig::default();
+    (config.sfu.requests_per_second, config.sfu.request_burst) = (1, 20);
+    let stage = venue.open(config).await;
+    let (alice, bob) = two(&*stage).await;
+    let mut attempts = 0;
+    let error = loop {
+        let name = key(&format!("stream-{attempts}"));
+        if let Err(error) = within(alice.add_stream(&name, Tracks::default())).await {
+            break error;
+        }
+        if let Err(error) = within(alice.remove_stream(&name)).await {
+            break error;
+        }
+        attempts += 1;
+        assert!(attempts < 100, "there is a limit");
+    };
+    assert_eq!(error.kind(), ErrorKind::LimitReached);
+    within(bob.send_message(text("bob"), None)).await.expect("nobody else is concerned");
+    assert_eq!(alice.state().status(), Status::Connected);
 }
 
 pub(super) async fn b09_a_dropped_call_leaves_nothing_behind(venue: &dyn Venue) {

@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use roomful::{
-    Codec, ErrorKind, EventKind, EventName, MediaKind, NetworkMetricsOptions, Origin, ParticipantId,
+    Codec, ErrorKind, EventKind, EventName, MediaKind, NetworkMetricsOptions, Origin, ParticipantId, Quality,
     RemoteTracks, Rid, Status, SubscriptionConfig, TrackUpdate, Tracks, TracksUpdate, VideoTrackOptions,
 };
 use tokio::time::{Instant, sleep};
@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep};
 use super::{
     StageConfig, Venue,
     stagehand::{
-        Call, Camera, call, eventually, hears_of, join, join_fragile, key, meet, named, open, options,
-        own_id, read, subscribe, subscribe_with, text, two, wait_for, within,
+        Call, Camera, call, eventually, hears_of, join, join_fragile, key, meet, named, negotiations, open,
+        options, own_id, read, subscribe, subscribe_with, text, two, wait_for, within,
     },
 };
 use crate::TokenRequest;
@@ -70,7 +70,7 @@ pub(super) async fn m02_a_panicking_listener_harms_nobody_else(venue: &dyn Venue
 
 pub(super) async fn m02_a_slow_reader_is_told_what_it_missed(venue: &dyn Venue) {
     let mut config = StageConfig::default();
-    config.sfu.request_burst = 10_000;
+    (config.sfu.request_burst, config.sfu.message_burst) = (10_000, 10_000);
     let stage = venue.open(config).await;
     let room = join(&*stage, "alice").await;
     let mut waiting = room.events();
@@ -79,8 +79,8 @@ pub(super) async fn m02_a_slow_reader_is_told_what_it_missed(venue: &dyn Venue) 
     let _ = room.on(EventName::MessageReceived, move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
     });
-    for _ in 0..count / 64 + 1 {
-        let batch = (0..64).map(|_| room.send_message(text("x"), None));
+    for batch in 0..count / 64 + 1 {
+        let batch = (0..64).map(|number| room.send_message(text(&(64 * batch + number).to_string()), None));
         for result in within(futures_util::future::join_all(batch)).await {
             result.expect("is accepted");
         }
@@ -91,7 +91,13 @@ pub(super) async fn m02_a_slow_reader_is_told_what_it_missed(venue: &dyn Venue) 
         _ => None,
     })
     .await;
+    let next = wait_for(&mut waiting, |event| match &event.kind {
+        EventKind::MessageReceived { message, .. } => Some(message.payload.to_string()),
+        _ => None,
+    })
+    .await;
     assert!(missed >= 10, "{missed}");
+    assert_eq!(next, missed.to_string(), "told of every one that it missed, and of no other");
 }
 
 pub(super) async fn m03_connecting_is_seen_and_everything_that_was_there_is_in_the_state(venue: &dyn Venue) {
@@ -127,6 +133,24 @@ pub(super) async fn m03_media_that_cannot_get_through_is_an_error_of_its_own(ven
     let error = within(alice.add_stream(&key("camera"), camera.tracks.clone())).await.expect_err("no path");
     assert_eq!(error.kind(), ErrorKind::MediaUnreachable);
     assert!(alice.local_streams().is_empty());
+}
+
+pub(super) async fn m03_a_subscription_whose_media_cannot_get_through_says_so(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let alice = join(&*stage, "alice").await;
+    let film = Camera::start();
+    film.publish(&alice, "camera").await;
+    let mut options = options(&*stage, "bob").await;
+    options.request_timeout = Duration::from_secs(2);
+    let bob = stage.room(options);
+    within(bob.connect()).await.expect("joining needs no media");
+    hears_of(&bob, own_id(&alice), "camera").await;
+    stage.lose_media(1.0);
+    let (camera, config) = (key("camera"), SubscriptionConfig::default());
+    let subscribing = within(bob.add_subscription(own_id(&alice), &camera, config)).await;
+    let error = subscribing.map(drop).expect_err("no path");
+    assert_eq!(error.kind(), ErrorKind::MediaUnreachable);
+    assert_eq!(bob.state().subscriptions().len(), 0);
 }
 
 pub(super) async fn m04_disconnecting_is_seen_by_both_sides_and_the_room_can_connect_again(
@@ -382,6 +406,7 @@ pub(super) async fn m14_flags_pause_and_preference_change_without_renegotiation(
     let stage = open(venue).await;
     let Call { alice, bob, camera, mut audio, video, .. } = call(&*stage).await;
     let publisher = own_id(&alice);
+    let negotiated = negotiations(&bob).await;
     let config = SubscriptionConfig { video: false, ..SubscriptionConfig::default() };
     within(bob.update_subscription(publisher, &key("camera"), config)).await.expect("updates");
     read(&mut audio, 5).await;
@@ -400,6 +425,7 @@ pub(super) async fn m14_flags_pause_and_preference_change_without_renegotiation(
     let subscription = bob.state().subscription(publisher, &key("camera")).expect("there").clone();
     assert_eq!((subscription.preferred_layer, subscription.priority), (Some(Rid::Low), 3));
     assert!(!subscription.is_paused);
+    assert_eq!(negotiations(&bob).await, negotiated, "nothing was negotiated");
 }
 
 pub(super) async fn m15_a_subscription_ends_and_can_be_made_again(venue: &dyn Venue) {
@@ -464,6 +490,29 @@ pub(super) async fn m18_own_streams_have_senders_subscribed_ones_receivers_other
     let error =
         within(carol.webrtc_stats_for_stream(own_id(&alice), &key("none"))).await.expect_err("unknown");
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+pub(super) async fn m18_losses_repairs_levels_and_delays_are_counted(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let Call { alice, bob, camera, mut audio, mut video } = call(&*stage).await;
+    camera.set_level(20);
+    stage.lose_media(0.1);
+    read(&mut video, 90).await;
+    stage.lose_media(0.0);
+    read(&mut audio, 75).await;
+    let sent = within(alice.webrtc_stats_for_stream(own_id(&alice), &key("camera"))).await.expect("own");
+    let picture = &sent.senders.video[&Rid::High];
+    assert!(picture.nack_count > 0 && picture.retransmitted_packets_sent > 0, "{picture:?}");
+    assert!(picture.retransmitted_bytes_sent > 0 && picture.round_trip_time.is_some(), "{picture:?}");
+    assert!(picture.header_bytes_sent >= 12 * picture.packets_sent, "{picture:?}");
+    assert!(sent.senders.audio.is_some_and(|sound| sound.header_bytes_sent >= 12 * sound.packets_sent));
+    let got = within(bob.webrtc_stats_for_stream(own_id(&alice), &key("camera"))).await.expect("subscribed");
+    let sound = got.receivers.audio.expect("taken");
+    // Sound is not repaired.
+    assert!(sound.packets_lost > 0 && !sound.jitter.is_zero(), "{sound:?}");
+    assert!(sound.audio_level.is_some_and(|level| (level - 0.1).abs() < 1e-9), "{sound:?}");
+    let picture = got.receivers.video.expect("taken");
+    assert!(!picture.jitter.is_zero() && picture.frames_per_second > 0, "{picture:?}");
 }
 
 pub(super) async fn m19_messages_reach_one_several_or_all(venue: &dyn Venue) {
@@ -535,6 +584,39 @@ pub(super) async fn m20_reports_come_at_once_and_again_and_name_streams_if_asked
     let mine = &first[&own_id(&bob)];
     let streams = mine.streams.as_ref().expect("asked for");
     assert!(streams.contains_key(&(own_id(&alice), key("camera"))), "{streams:?}");
+}
+
+pub(super) async fn m20_reports_come_every_five_seconds_unless_told_otherwise(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let (alice, bob) = two(&*stage).await;
+    let mut events = bob.events();
+    let options = NetworkMetricsOptions::default();
+    within(bob.enable_network_metrics_report(vec![own_id(&alice)], options)).await.expect("is accepted");
+    let first = named(&mut events, "network_metrics_report").await;
+    let start = Instant::now();
+    let EventKind::NetworkMetricsReport { metrics } = first.kind else { panic!("asked for by name") };
+    assert!(metrics[&own_id(&alice)].streams.is_none(), "streams are not asked for");
+    named(&mut events, "network_metrics_report").await;
+    let between = start.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&between), "{between:?}");
+}
+
+pub(super) async fn m20_every_level_is_reached(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let Call { alice, bob, camera: _camera, audio: _audio, video: _video } = call(&*stage).await;
+    let mut events = bob.events();
+    let options = NetworkMetricsOptions { include_streams: true, interval: Duration::from_secs(1) };
+    within(bob.enable_network_metrics_report(vec![own_id(&alice)], options)).await.expect("is accepted");
+    let stream = (own_id(&alice), key("camera"));
+    for (level, loss) in Quality::ALL.into_iter().zip([1.0, 0.4, 0.14, 0.08, 0.04, 0.0]).rev() {
+        stage.lose_media(loss);
+        wait_for(&mut events, |event| {
+            let EventKind::NetworkMetricsReport { metrics } = &event.kind else { return None };
+            let audio = metrics.get(&own_id(&alice))?.streams.as_ref()?.get(&stream)?.audio?;
+            (audio.quality == level).then_some(())
+        })
+        .await;
+    }
 }
 
 pub(super) async fn m21_reports_end_for_some_or_for_all(venue: &dyn Venue) {

@@ -48,6 +48,7 @@ scenarios! {
         m02_a_slow_reader_is_told_what_it_missed
         m03_connecting_is_seen_and_everything_that_was_there_is_in_the_state
         m03_media_that_cannot_get_through_is_an_error_of_its_own
+        m03_a_subscription_whose_media_cannot_get_through_says_so
         m04_disconnecting_is_seen_by_both_sides_and_the_room_can_connect_again
         m04_leaving_is_bounded_on_a_dead_network
         m05_a_stay_outlives_its_first_token
@@ -70,9 +71,12 @@ scenarios! {
         m16_streams_of_a_participant_are_a_map_by_key
         m17_a_stream_of_a_participant_or_none
         m18_own_streams_have_senders_subscribed_ones_receivers_others_nothing
+        m18_losses_repairs_levels_and_delays_are_counted
         m19_messages_reach_one_several_or_all
         m19_what_cannot_be_sent_is_refused
         m20_reports_come_at_once_and_again_and_name_streams_if_asked
+        m20_reports_come_every_five_seconds_unless_told_otherwise
+        m20_every_level_is_reached
         m21_reports_end_for_some_or_for_all;
     events:
         v01_every_change_comes_with_the_state_after_it
@@ -113,12 +117,15 @@ scenarios! {
         b02_mute_keeps_the_subscription_and_sends_nothing
         b03_censored_media_reaches_nobody_though_it_is_sent
         b03_lifting_does_not_unmute_and_late_joiners_see_both_flags
+        b03_one_stream_is_censored_or_all_but_some
         b04_a_preference_is_followed_and_unused_encodings_pause
         b04_no_frame_shows_under_another_name
+        b04_sound_and_picture_stay_in_step
         b05_speech_is_heard_from_the_levels
         b06_a_short_loss_keeps_everything
         b06_a_long_loss_ends_the_stay
         b06_whoever_is_kicked_while_away_hears_it
+        b06_media_follows_another_address
         b07_a_token_that_ends_ends_the_stay
         b07_a_refresh_token_opens_no_door
         b07_who_is_kicked_gets_back_with_nothing_of_the_same
@@ -126,6 +133,8 @@ scenarios! {
         b07_permissions_hold
         b08_a_full_room_refuses_and_nobody_else_notices
         b08_too_many_streams_are_refused
+        b08_messages_are_limited_in_size_and_rate
+        b08_requests_are_limited_in_rate
         b09_a_dropped_call_leaves_nothing_behind
         b09_every_call_settles_when_the_server_is_gone
         b10_a_duplicate_identity_replaces_is_refused_or_allowed;

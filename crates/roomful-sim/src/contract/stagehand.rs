@@ -177,6 +177,13 @@ pub(super) async fn subscribe_with(
     within(subscriber.add_subscription(publisher, &key(name), config)).await.expect("subscribes")
 }
 
+/// Returns how often a room negotiated its media, once that has been counted.
+pub(super) async fn negotiations(room: &Room) -> u64 {
+    // The connection is measured once a second.
+    sleep(Duration::from_millis(1200)).await;
+    room.peer_stats().negotiations
+}
+
 /// Reads `count` frames.
 pub(super) async fn read(track: &mut RemoteTrack, count: usize) -> Vec<RemoteFrame> {
     let mut frames = Vec::with_capacity(count);
@@ -258,6 +265,11 @@ impl Camera {
         assert_eq!(mark_of(frame), self.mark, "a frame under another stream's name");
     }
 
+    /// Returns when a frame was written, on the camera's clock.
+    pub(super) fn written_at(frame: &RemoteFrame) -> Duration {
+        interval(frame.codec.kind()) * word(frame, HEAD + 4)
+    }
+
     /// Returns whether a frame is of this encoding.
     pub(super) fn is_of(frame: &RemoteFrame, rid: Rid) -> bool {
         frame.data.len() == size(rid)
@@ -268,8 +280,20 @@ impl Camera {
 const HEAD: usize = 10;
 
 fn mark_of(frame: &RemoteFrame) -> u32 {
-    let bytes = frame.data.get(HEAD..HEAD + 4).and_then(|bytes| bytes.try_into().ok());
+    word(frame, HEAD)
+}
+
+fn word(frame: &RemoteFrame, at: usize) -> u32 {
+    let bytes = frame.data.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
     u32::from_be_bytes(bytes.expect("long enough"))
+}
+
+/// How much time lies between two frames.
+const fn interval(kind: MediaKind) -> Duration {
+    match kind {
+        MediaKind::Audio => Duration::from_millis(20),
+        MediaKind::Video => Duration::from_millis(33),
+    }
 }
 
 async fn play(
@@ -279,10 +303,8 @@ async fn play(
     level: Arc<AtomicU32>,
     flowing: Arc<Mutex<HashSet<(MediaKind, Rid)>>>,
 ) {
-    let (interval, size) = match kind {
-        MediaKind::Audio => (Duration::from_millis(20), 80),
-        MediaKind::Video => (Duration::from_millis(33), size(writer.rid())),
-    };
+    let interval = interval(kind);
+    let size = if kind == MediaKind::Audio { 80 } else { size(writer.rid()) };
     let mut needs_keyframe = true;
     let start = Instant::now();
     for number in 0..u32::MAX {

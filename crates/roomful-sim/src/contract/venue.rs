@@ -69,6 +69,9 @@ pub trait Stage: Send + Sync {
     /// Loses this share of all media, both ways, 0 ..= 1.
     fn lose_media(&self, share: f64);
 
+    /// Gives every participant another address, as a network that changes does.
+    fn roam(&self);
+
     /// Carries out what a moderator wants.
     fn moderate(&self, request: ModerationRequest) -> Wait<'_, ()>;
 
@@ -94,6 +97,7 @@ struct FakeStage {
 
 /// A way of a few milliseconds, as in one town.
 const LINK: Duration = Duration::from_millis(5);
+const JITTER: Duration = Duration::from_millis(3);
 
 impl Venue for FakeVenue {
     fn open(&self, config: StageConfig) -> Wait<'_, Box<dyn Stage>> {
@@ -101,7 +105,8 @@ impl Venue for FakeVenue {
         let config = FakeServerConfig { seed: self.seed, max_participants, sfu };
         Box::pin(async move {
             let server = FakeServer::start(config);
-            let [network, fragile] = [(); 2].map(|()| server.network(LinkConfig::delayed(LINK)));
+            let link = LinkConfig { jitter: JITTER, ..LinkConfig::delayed(LINK) };
+            let [network, fragile] = [(); 2].map(|()| server.network(link));
             Box::new(FakeStage { server, network, fragile }) as Box<dyn Stage>
         })
     }
@@ -144,6 +149,12 @@ impl Stage for FakeStage {
     fn lose_media(&self, share: f64) {
         for network in [&self.network, &self.fragile] {
             network.set_media_loss(share);
+        }
+    }
+
+    fn roam(&self) {
+        for network in [&self.network, &self.fragile] {
+            network.roam();
         }
     }
 

@@ -148,7 +148,8 @@ impl World {
             timeline.put(start + Duration::from_secs(2), Happening::Disturb);
         }
         timeline.put(start + parameters.duration, Happening::Heal);
-        server.faults = Faults { notice_delay: parameters.notice_delay, ..Faults::default() };
+        let Parameters { notice_delay, delay, disconnect, .. } = parameters;
+        server.faults = Faults { notice_delay, delay, disconnect, ..Faults::default() };
         Self {
             parameters,
             start,
@@ -179,6 +180,8 @@ impl World {
             link: LinkConfig::delayed(Duration::from_millis(10)),
             disturbance: None,
             notice_delay: Duration::ZERO,
+            delay: Duration::ZERO,
+            disconnect: 0.0,
             withdrawals: 0,
             ..Parameters::from_seed(media, 0)
         });

@@ -2,17 +2,21 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "an observer looks at a few of many events")]
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt, rngs::SmallRng};
 use roomful_client::{
     AddStream, AddSubscription, Client, ClientConfig, Command, CommandError, CommandId, Connect,
-    MediaTransport, NewTrack, Output, Reply, SendMessage, TrackUpdate, UpdateStream,
+    EnableMetrics, MediaTransport, NewTrack, Output, Reply, SendMessage, TrackUpdate, UpdateStream,
 };
 use roomful_protocol::ClientMessage;
 use roomful_sfu::SessionId;
 use roomful_state::{Event, EventKind, Message, Origin, Status, TrackId};
-use roomful_types::{Codec, MediaKind, ParticipantId, RoomId, StreamKey};
+use roomful_types::{Codec, MediaKind, ParticipantId, Rid, RoomId, StreamKey};
 
 use super::{check::Watch, frames::Tags, parameters::MediaMode, transport::Transport};
 use crate::{TokenRequest, Tokens};
@@ -177,35 +181,35 @@ impl Node {
             25..30 => Some(Command::RemoveStream(key)),
             30..60 => {
                 let stream = other?;
-                Some(Command::AddSubscription(wish(
-                    stream.participant_id,
-                    stream.key.clone(),
-                    audio,
-                    video,
-                    paused,
-                )))
+                let wish = wish(stream.participant_id, stream.key.clone(), audio, video, paused);
+                Some(Command::AddSubscription(prefer(wish, random)))
             }
             60..70 => {
                 let stream = other?;
-                Some(Command::UpdateSubscription(wish(
-                    stream.participant_id,
-                    stream.key.clone(),
-                    audio,
-                    video,
-                    paused,
-                )))
+                let wish = wish(stream.participant_id, stream.key.clone(), audio, video, paused);
+                Some(Command::UpdateSubscription(prefer(wish, random)))
             }
             70..75 => {
                 let stream = other?;
                 Some(Command::RemoveSubscription(stream.participant_id, stream.key.clone()))
             }
-            75..98 => {
+            75..92 => {
                 self.last_message += 1;
                 let message = Message::text(format!("{}-{}", self.index, self.last_message));
                 let everybody: Vec<ParticipantId> = state.participants().map(|one| one.id).collect();
                 let one = everybody[random.random_range(0..everybody.len())];
                 let recipients = (random.random_range(0..2) == 0).then(|| vec![one]);
                 Some(Command::SendMessage(SendMessage { message, recipients }))
+            }
+            92..94 => Some(Command::EnableMetrics(EnableMetrics {
+                participants: state.participants().map(|one| one.id).collect(),
+                include_streams: audio,
+                interval: Duration::from_secs(1),
+            })),
+            94..95 => Some(Command::DisableMetrics(None)),
+            95..98 => {
+                let token = tokens.issue(room, TokenRequest::default());
+                Some(Command::UpdateToken(token))
             }
             _ => Some(Command::Disconnect),
         }
@@ -243,6 +247,12 @@ impl Node {
         };
         NewTrack { track, codec, simulcast: simulcast && kind == MediaKind::Video }
     }
+}
+
+/// Draws which encoding a subscription prefers, and how much it counts.
+fn prefer(wish: AddSubscription, random: &mut SmallRng) -> AddSubscription {
+    let preferred_layer = Rid::ALL.get(random.random_range(0..4)).copied();
+    AddSubscription { preferred_layer, priority: random.random_range(0..4), ..wish }
 }
 
 const fn wish(

@@ -24,6 +24,10 @@ pub struct Parameters {
     pub disturbance: Option<Duration>,
     /// How late the media shard's reports reach the deciding engine, at most.
     pub notice_delay: Duration,
+    /// How late messages of the server are said, at most.
+    pub delay: Duration,
+    /// Share of the server's messages behind which the connection breaks.
+    pub disconnect: f64,
     /// How many commands in a hundred are withdrawn.
     pub withdrawals: u32,
 }
@@ -62,14 +66,20 @@ impl Parameters {
         let disturbance = disturbed.then(|| Duration::from_secs_f64(draw(true, 0.5..6.0)));
         let notice_delay = Duration::from_secs_f64(draw(late, 0.0..0.2));
         let withdrawals = draw(fickle, 1.0..20.0) as u32;
+        let participants = random.random_range(2..=6);
+        let duration = Duration::from_secs(random.random_range(10..40));
+        let delay = if random.random_bool(0.2) { random.random_range(0.0..0.3) } else { 0.0 };
+        let disconnect = if random.random_bool(0.2) { random.random_range(0.0..0.02) } else { 0.0 };
         Self {
             seed,
             media,
-            participants: random.random_range(2..=6),
-            duration: Duration::from_secs(random.random_range(10..40)),
+            participants,
+            duration,
             link,
             disturbance,
             notice_delay,
+            delay: Duration::from_secs_f64(delay),
+            disconnect,
             withdrawals,
         }
     }
@@ -78,7 +88,16 @@ impl Parameters {
 impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            seed, media, participants, duration, link, disturbance, notice_delay, withdrawals, ..
+            seed,
+            media,
+            participants,
+            duration,
+            link,
+            disturbance,
+            notice_delay,
+            delay: said_late,
+            disconnect,
+            withdrawals,
         } = self;
         let LinkConfig { delay, jitter, loss, burst, burst_length, duplicate, reorder, rate, .. } = link;
         write!(f, "seed {seed}: {participants} participants, {duration:?}, delay {delay:.0?}+{jitter:.0?}")?;
@@ -94,6 +113,7 @@ impl fmt::Display for Parameters {
             Some(pause) => write!(f, ", a fault every {pause:.1?}")?,
             None => write!(f, ", no faults")?,
         }
+        write!(f, ", messages {said_late:.0?} late, {disconnect:.3} of them break the connection")?;
         write!(
             f,
             ", notices {notice_delay:.0?} late, {withdrawals} % withdrawn; replay: cargo xtask sim --seed {seed}"
