@@ -1,8 +1,8 @@
 //! One peer of real-time media: ICE, DTLS and session descriptions by str0m, frames and packets by `roomful-rtp`.
 //!
 //! [`ClientPeer`] sends and receives whole encoded frames; [`ServerPeer`] passes RTP packets through. Both are sans-IO: after
-//! each call that changes a peer, drain `poll_output` until it answers `Wait`. They deliberately know nothing of rooms, streams
-//! or signalling, and no type of str0m leaves this crate.
+//! each call that changes a peer, drain `poll_output`. What a server's peers send is put into one [`Outgoing`] of the shard, sealed in
+//! place. They deliberately know nothing of rooms, streams or signalling, and no type of str0m leaves this crate.
 
 mod candidates;
 mod client;
@@ -19,8 +19,30 @@ pub use client::{
 };
 pub use dtls::ServerCertificate;
 pub use rtc::{MediaError, Transmit};
-pub use server::{Measure, Output as ServerOutput, ReceivedPacket, SentPacket, ServerPeer};
+pub use server::{
+    Datagrams, Measure, Outgoing, Output as ServerOutput, ReceivedPacket, SentPacket, ServerPeer,
+};
 pub use stun::local_ufrag;
+
+/// What the fuzzer calls. Not for others.
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod fuzz {
+    use std::time::Instant;
+
+    use crate::ServerPeer;
+
+    /// Lets a peer hear RTCP as if SRTCP had opened it.
+    pub fn hear(peer: &mut ServerPeer, packet: &[u8], now: Instant) {
+        peer.hear(packet, now);
+    }
+
+    /// Returns the sources that a peer sends from.
+    #[must_use]
+    pub fn sources(peer: &ServerPeer) -> Vec<u32> {
+        peer.sources()
+    }
+}
 
 #[cfg(test)]
 mod tests;

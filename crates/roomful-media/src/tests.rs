@@ -10,18 +10,20 @@ use proptest::prelude::*;
 use roomful_types::{Codec, Mid, Rid, StreamKey};
 
 use crate::{
-    ClientConfig, ClientOutput, ClientPeer, Datagram, Delivery, MediaError, Offer, ReceivedFrame,
-    ReceivedPacket, SentFrame, SentPacket, ServerCertificate, ServerOutput, ServerPeer, local_ufrag,
+    ClientConfig, ClientOutput, ClientPeer, Datagram, Datagrams, Delivery, MediaError, Offer, Outgoing,
+    ReceivedFrame, ReceivedPacket, SentFrame, SentPacket, ServerCertificate, ServerOutput, ServerPeer,
+    local_ufrag,
 };
 
 /// One client whose first video section the server sends back on its first slot.
 struct Echo {
     client: ClientPeer,
     server: ServerPeer,
+    outgoing: Outgoing,
     offer: Offer,
     now: Instant,
     frames: Vec<(Mid, ReceivedFrame)>,
-    packets: Vec<(Mid, ReceivedPacket)>,
+    packets: Vec<ReceivedPacket>,
     keyframe_requests: usize,
     is_connected: bool,
 }
@@ -44,6 +46,7 @@ impl Echo {
         let mut echo = Self {
             client,
             server,
+            outgoing: Outgoing::new(),
             offer,
             now,
             frames: vec![],
@@ -61,7 +64,7 @@ impl Echo {
         while self.now < end {
             self.now += Duration::from_millis(5);
             self.client.handle_timeout(self.now);
-            self.server.handle_timeout(self.now);
+            self.server.handle_timeout(self.now, &mut self.outgoing);
             while self.exchange() {}
         }
     }
@@ -75,7 +78,7 @@ impl Echo {
                 ClientOutput::Transmit(transmit) => {
                     let (source, destination) = (transmit.source, transmit.destination);
                     let datagram = Datagram { source, destination, bytes: &transmit.bytes };
-                    self.server.handle_datagram(datagram, self.now);
+                    self.packets.extend(self.server.handle_datagram(datagram, Vec::new(), self.now));
                     self.drain_server();
                     moved = true;
                 }
@@ -85,30 +88,31 @@ impl Echo {
                 ClientOutput::Disconnected | ClientOutput::TargetBitrate(..) | ClientOutput::Stats(_) => {}
             }
         }
-        let slot = self.offer.slots[0].1;
-        let echoed =
-            self.packets.drain(..).map(|(_, packet)| SentPacket { mid: slot, codec: Codec::Vp8, packet });
-        self.server.send(echoed.collect::<Vec<_>>(), self.now);
-        self.server.handle_timeout(self.now);
+        let mid = self.offer.slots[0].1;
+        let echoed = self.packets.iter().map(|packet| {
+            let ReceivedPacket { sequence, timestamp, marker, captured, audio_level, .. } = *packet;
+            let (codec, payload) = (Codec::Vp8, &packet.payload[..]);
+            SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, audio_level }
+        });
+        self.server.send(echoed, &mut self.outgoing, self.now);
+        self.packets.clear();
+        self.server.handle_timeout(self.now, &mut self.outgoing);
         moved | self.drain_server()
     }
 
     fn drain_server(&mut self) -> bool {
         let mut moved = false;
-        loop {
-            match self.server.poll_output() {
-                ServerOutput::Wait(_) => return moved,
-                ServerOutput::Transmit(transmit) => {
-                    let (source, destination) = (transmit.source, transmit.destination);
-                    let datagram = Datagram { source, destination, bytes: &transmit.bytes };
-                    self.client.handle_datagram(datagram, self.now);
-                    moved = true;
-                }
-                ServerOutput::Packet(mid, _, packet) => self.packets.push((mid, packet)),
-                ServerOutput::KeyframeRequest(_) => self.keyframe_requests += 1,
-                ServerOutput::Measured(_) => {}
-            }
+        while let Some(output) = self.server.poll_output(&mut self.outgoing) {
+            self.keyframe_requests += usize::from(matches!(output, ServerOutput::KeyframeRequest(_)));
         }
+        while let Some(run) = self.outgoing.next_run() {
+            let Datagrams { source, destination, .. } = run;
+            for bytes in run.iter() {
+                self.client.handle_datagram(Datagram { source, destination, bytes }, self.now);
+            }
+            moved = true;
+        }
+        moved
     }
 
     fn publish(&mut self) -> (Mid, u32) {
@@ -270,7 +274,7 @@ proptest! {
         prop_assert!(server.accept_offer(&text, &[]).is_err());
         let datagram = Datagram { source: address(CLIENT), destination: address(SERVER), bytes: &bytes };
         let _ = server.accepts(datagram);
-        server.handle_datagram(datagram, Instant::now());
-        while !matches!(server.poll_output(), ServerOutput::Wait(_)) {}
+        prop_assert!(server.handle_datagram(datagram, Vec::new(), Instant::now()).is_err());
+        while server.poll_output(&mut Outgoing::new()).is_some() {}
     }
 }

@@ -92,6 +92,15 @@ impl Rewriter {
         self.binding = None;
     }
 
+    /// Returns the highest sequence number sent; none before the first.
+    #[must_use]
+    pub const fn highest_sequence(&self) -> Option<u64> {
+        match self.newest {
+            Some(_) => self.next_sequence.checked_sub(1),
+            None => None,
+        }
+    }
+
     /// Returns whether a source occupies the stream.
     #[must_use]
     pub const fn is_bound(&self) -> bool {

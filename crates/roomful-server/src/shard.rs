@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use roomful_sfu::{Input, MediaCommand};
-use roomful_shard::{Datagram, Output, Shard, ShardStats, Transmit};
+use roomful_shard::{Datagram, Datagrams, Output, Shard, ShardStats};
 use roomful_udp::{Arrival, Batch, Socket, local_addresses};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -153,6 +153,9 @@ impl Runner {
                 return;
             }
             self.receive();
+            // What was sealed and refused leaves first; until then nothing more is sealed.
+            self.batch.flush(&self.socket);
+            self.shard.set_blocked(self.batch.is_waiting());
             self.shard.handle_timeout(clock::now());
         }
     }
@@ -190,9 +193,9 @@ impl Runner {
         let any = self.socket.local_addr().ip();
         let until = loop {
             match self.shard.poll_output() {
-                Output::Transmit(Transmit { source, destination, bytes }) => {
+                Output::Transmit(Datagrams { source, destination, segment, bytes }) => {
                     let source = if self.own.contains(&source.ip()) { source.ip() } else { any };
-                    self.batch.push(&self.socket, source, destination, &bytes);
+                    self.batch.push_run(&self.socket, source, destination, segment, bytes);
                 }
                 Output::Notice(notice) => {
                     self.control.send(control::Event::Engine(Input::Media(notice))).ok()?;
@@ -200,7 +203,6 @@ impl Runner {
                 Output::Wait(until) => break until,
             }
         };
-        self.batch.flush(&self.socket);
         if let Some(mut stats) = self.stats.try_lock() {
             // Whoever reads them now reads those of the last turn.
             *stats = self.shard.stats();

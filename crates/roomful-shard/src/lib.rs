@@ -10,5 +10,5 @@
 mod peers;
 mod shard;
 
-pub use roomful_media::{Datagram, Transmit};
+pub use roomful_media::{Datagram, Datagrams};
 pub use shard::{Output, Shard, ShardStats};

@@ -1,18 +1,19 @@
 //! The peers of a shard, and how to find the one that a datagram is for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use roomful_media::{
-    Datagram, Measure, ReceivedPacket, SentPacket, ServerCertificate, ServerOutput, ServerPeer, Transmit,
+    Datagram, Measure, Outgoing, ReceivedPacket, SentPacket, ServerCertificate, ServerOutput, ServerPeer,
     local_ufrag,
 };
 use roomful_sfu::{Forwarder, MediaNotice, OutgoingPacket, SectionMeasure, SourcePacket};
 use roomful_types::{Mid, ParticipantId, Rid};
+use rustc_hash::FxHashMap;
 
 use crate::shard::ShardStats;
 
@@ -25,7 +26,8 @@ pub(crate) struct Peers {
     /// What the wall clock said at the beginning.
     wall: SystemTime,
     start: Instant,
-    entries: BTreeMap<ParticipantId, Entry>,
+    /// By ids that the server drew, so nobody can choose which fall together.
+    entries: FxHashMap<ParticipantId, Box<Entry>>,
     by_ufrag: HashMap<String, ParticipantId>,
     by_address: HashMap<SocketAddr, ParticipantId>,
     deadlines: BTreeSet<(Instant, ParticipantId)>,
@@ -35,9 +37,20 @@ pub(crate) struct Peers {
 pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     pub(crate) forwarder: &'a mut Forwarder,
-    pub(crate) outgoing: &'a mut VecDeque<Transmit>,
+    pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) notices: &'a mut VecDeque<MediaNotice>,
+    /// Packets that subscribers miss.
+    pub(crate) missing: &'a mut Vec<Missing>,
     pub(crate) stats: &'a mut ShardStats,
+}
+
+/// A packet that a subscriber misses on a section.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missing {
+    pub(crate) peer: ParticipantId,
+    pub(crate) mid: Mid,
+    pub(crate) number: u16,
+    pub(crate) round_trip: Duration,
 }
 
 #[derive(Debug)]
@@ -45,8 +58,6 @@ struct Entry {
     peer: ServerPeer,
     ufrag: String,
     addresses: Vec<SocketAddr>,
-    /// Where its media went last.
-    path: Option<SocketAddr>,
     deadline: Instant,
 }
 
@@ -60,7 +71,7 @@ impl Peers {
             wall,
             certificate: ServerCertificate::generate(),
             advertised,
-            entries: BTreeMap::new(),
+            entries: FxHashMap::default(),
             by_ufrag: HashMap::new(),
             by_address: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -82,9 +93,8 @@ impl Peers {
                 turn.now,
                 self.wall + (turn.now - self.start),
             );
-            let entry =
-                Entry { peer, ufrag: String::new(), addresses: Vec::new(), path: None, deadline: turn.now };
-            self.entries.insert(id, entry);
+            let entry = Entry { peer, ufrag: String::new(), addresses: Vec::new(), deadline: turn.now };
+            self.entries.insert(id, Box::new(entry));
         }
         let answer = self.isolate(id, |entry| entry.peer.accept_offer(sdp, pairs))?.ok()?;
         let ufrag = self.isolate(id, |entry| entry.peer.local_ufrag())?;
@@ -111,28 +121,51 @@ impl Peers {
             turn.stats.datagrams_ignored += 1;
             return;
         };
-        let now = turn.now;
-        self.isolate(id, |entry| entry.peer.handle_datagram(datagram, now));
-        self.drain(id, turn);
+        let (now, buffer) = (turn.now, turn.forwarder.take_buffer());
+        match self.isolate(id, |entry| entry.peer.handle_datagram(datagram, buffer, now)) {
+            Some(Ok(packet)) => {
+                turn.stats.packets_received += 1;
+                let (mid, rid, packet) = source(packet);
+                turn.forwarder.ingest(id, mid, rid, packet, now);
+                self.schedule(id);
+            }
+            Some(Err(buffer)) => {
+                turn.forwarder.give_buffer(buffer);
+                self.drain(id, turn);
+            }
+            None => {}
+        }
     }
 
-    /// Seals packets for a subscriber; they are among its next outputs.
-    pub(crate) fn send(&mut self, id: ParticipantId, packets: &[OutgoingPacket], now: Instant) {
-        self.isolate(id, |entry| entry.peer.send(packets.iter().map(sent), now));
+    /// Seals packets for a subscriber.
+    pub(crate) fn send<'a>(
+        &mut self,
+        id: ParticipantId,
+        packets: impl Iterator<Item = OutgoingPacket<'a>> + Clone,
+        outgoing: &mut Outgoing,
+        now: Instant,
+    ) {
+        self.isolate(id, |entry| entry.peer.send(packets.map(sent), outgoing, now));
+        self.schedule(id);
+    }
+
+    /// Seals a packet for a subscriber again.
+    pub(crate) fn repair(&mut self, id: ParticipantId, packet: OutgoingPacket<'_>, outgoing: &mut Outgoing) {
+        self.isolate(id, |entry| entry.peer.repair(sent(packet), outgoing));
     }
 
     pub(crate) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid, rid: Rid) {
         self.isolate(id, |entry| entry.peer.request_keyframe(mid, rid));
     }
 
-    pub(crate) fn forget_history(&mut self, id: ParticipantId, mid: Mid) {
-        self.isolate(id, |entry| entry.peer.forget_history(mid));
+    pub(crate) fn leave_section(&mut self, id: ParticipantId, mid: Mid) {
+        self.isolate(id, |entry| entry.peer.leave_section(mid));
     }
 
     /// Lets a peer's time pass and takes its outputs.
     pub(crate) fn step(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        self.isolate(id, |entry| entry.peer.handle_timeout(now));
+        let Turn { now, outgoing, .. } = turn;
+        self.isolate(id, |entry| entry.peer.handle_timeout(*now, outgoing));
         self.drain(id, turn);
     }
 
@@ -150,34 +183,34 @@ impl Peers {
     }
 
     /// Takes a peer's outputs.
-    pub(crate) fn drain(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
-        while let Some(output) = self.isolate(id, |entry| entry.peer.poll_output()) {
+    fn drain(&mut self, id: ParticipantId, turn: &mut Turn<'_>) {
+        loop {
+            let outgoing = &mut *turn.outgoing;
+            let output = self.isolate(id, |entry| entry.peer.poll_output(outgoing)).flatten();
+            let Some(output) = output else { return self.schedule(id) };
             match output {
-                ServerOutput::Transmit(transmit) => {
-                    if let Some(entry) = self.entries.get_mut(&id) {
-                        entry.path = Some(transmit.destination);
-                    }
-                    turn.outgoing.push_back(transmit);
-                }
-                ServerOutput::Packet(mid, rid, packet) => {
-                    turn.stats.packets_received += 1;
-                    turn.forwarder.ingest(id, mid, rid, source(packet));
+                ServerOutput::Missing(mid, number) => {
+                    let round_trip =
+                        self.entries.get(&id).map_or(Duration::ZERO, |entry| entry.peer.round_trip());
+                    turn.missing.push(Missing { peer: id, mid, number, round_trip });
                 }
                 ServerOutput::KeyframeRequest(mid) => turn.forwarder.keyframe_requested(id, mid, turn.now),
                 ServerOutput::Measured(measure) => {
                     let measure = section_measure(measure);
                     turn.notices.push_back(MediaNotice::Measured { peer: id, measure });
                 }
-                ServerOutput::Wait(until) => return self.schedule(id, until),
             }
         }
     }
 
-    fn schedule(&mut self, id: ParticipantId, until: Instant) {
-        if let Some(entry) = self.entries.get_mut(&id) {
+    /// Notes when a peer wants to be called again.
+    fn schedule(&mut self, id: ParticipantId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let until = entry.peer.deadline();
+        if until != entry.deadline {
             self.deadlines.remove(&(entry.deadline, id));
-            entry.deadline = until;
             self.deadlines.insert((until, id));
+            entry.deadline = until;
         }
     }
 
@@ -201,14 +234,17 @@ impl Peers {
         if !self.isolate(named, |entry| entry.peer.accepts(datagram))? {
             return known;
         }
-        if known.is_some_and(|owner| is_path_of(&self.entries, owner, datagram.source)) {
+        let owner = known.and_then(|owner| self.entries.get(&owner));
+        if owner.is_some_and(|owner| owner.peer.is_connected() && owner.peer.path() == Some(datagram.source))
+        {
             // Somebody with credentials of their own claims an address that another's media goes to. The check is theirs to make,
             // the address is not theirs to take.
             return Some(named);
         }
         let entry = self.entries.get_mut(&named)?;
         if entry.addresses.len() == ADDRESSES_PER_PEER
-            && let Some(index) = entry.addresses.iter().position(|address| entry.path != Some(*address))
+            && let Some(index) =
+                entry.addresses.iter().position(|address| entry.peer.path() != Some(*address))
         {
             let oldest = entry.addresses.remove(index);
             if self.by_address.get(&oldest) == Some(&named) {
@@ -230,25 +266,19 @@ impl Peers {
     }
 }
 
-/// Returns whether a peer's media goes to an address.
-fn is_path_of(entries: &BTreeMap<ParticipantId, Entry>, id: ParticipantId, address: SocketAddr) -> bool {
-    entries.get(&id).is_some_and(|entry| entry.peer.is_connected() && entry.path == Some(address))
-}
-
 fn section_measure(measure: Measure) -> SectionMeasure {
     let Measure { mid, is_inbound, packets, progress, fraction_lost, jitter, round_trip_time } = measure;
     let fraction_lost = (fraction_lost.clamp(0.0, 1.0) * 255.0) as u8;
     SectionMeasure { mid, is_inbound, packets, progress, fraction_lost, jitter, round_trip_time }
 }
 
-fn source(packet: ReceivedPacket) -> SourcePacket {
-    let ReceivedPacket { sequence, timestamp, marker, payload, captured, audio_level } = packet;
-    SourcePacket { sequence, timestamp, marker, payload, captured, audio_level }
+fn source(packet: ReceivedPacket) -> (Mid, Rid, SourcePacket) {
+    let ReceivedPacket { mid, rid, sequence, timestamp, marker, payload, captured, audio_level } = packet;
+    (mid, rid, SourcePacket { sequence, timestamp, marker, payload, captured, audio_level })
 }
 
-fn sent(outgoing: &OutgoingPacket) -> SentPacket {
-    let SourcePacket { sequence, timestamp, marker, payload, captured, audio_level } =
-        outgoing.packet.clone();
-    let packet = ReceivedPacket { sequence, timestamp, marker, payload, captured, audio_level };
-    SentPacket { mid: outgoing.mid, codec: outgoing.codec, packet }
+fn sent(packet: OutgoingPacket<'_>) -> SentPacket<'_> {
+    let OutgoingPacket { mid, codec, sequence, timestamp, source } = packet;
+    let SourcePacket { marker, ref payload, captured, audio_level, .. } = *source;
+    SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, audio_level }
 }

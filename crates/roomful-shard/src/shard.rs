@@ -6,19 +6,24 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use roomful_media::{Datagram, Transmit};
+use roomful_media::{Datagram, Datagrams, Outgoing};
 use roomful_sfu::{Egress, Forwarder, MediaCommand, MediaNotice, OfferError, OutgoingPacket};
 use roomful_types::{Mid, ParticipantId, Rid};
 
-use crate::peers::{Peers, Turn};
+use crate::peers::{Missing, Peers, Turn};
 
 /// The peers of one shard and the routes between them.
 #[derive(Debug)]
 pub struct Shard {
     peers: Peers,
     forwarder: Forwarder,
-    outgoing: VecDeque<Transmit>,
+    outgoing: Outgoing,
+    /// Whether what is outgoing cannot leave.
+    is_blocked: bool,
     notices: VecDeque<MediaNotice>,
+    missing: Vec<Missing>,
+    /// Peers that owe something, and so take a step at the end of the turn.
+    owing: Vec<ParticipantId>,
     stats: ShardStats,
     now: Instant,
 }
@@ -26,9 +31,9 @@ pub struct Shard {
 /// What a shard does.
 #[derive(Debug)]
 #[must_use]
-pub enum Output {
-    /// Send this datagram.
-    Transmit(Transmit),
+pub enum Output<'a> {
+    /// Send these datagrams.
+    Transmit(Datagrams<'a>),
     /// Tell the deciding engine.
     Notice(MediaNotice),
     /// Nothing more; call [`Shard::handle_timeout`] at this time at the latest.
@@ -59,8 +64,11 @@ impl Shard {
         Self {
             peers: Peers::new(advertised, now, wall),
             forwarder: Forwarder::new(seed),
-            outgoing: VecDeque::new(),
+            outgoing: Outgoing::new(),
+            is_blocked: false,
             notices: VecDeque::new(),
+            missing: Vec::new(),
+            owing: Vec::new(),
             stats: ShardStats::default(),
             now,
         }
@@ -99,6 +107,11 @@ impl Shard {
         peers.receive(datagram, &mut turn);
     }
 
+    /// Says whether what is outgoing cannot leave for now. Media waits without numbers then, and what waits too long is given up.
+    pub const fn set_blocked(&mut self, is_blocked: bool) {
+        self.is_blocked = is_blocked;
+    }
+
     /// Forwards what has arrived, subscriber by subscriber, and lets time pass.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
@@ -111,15 +124,15 @@ impl Shard {
     }
 
     /// Returns the next thing to do.
-    pub fn poll_output(&mut self) -> Output {
-        if let Some(transmit) = self.outgoing.pop_front() {
-            return Output::Transmit(transmit);
-        }
+    pub fn poll_output(&mut self) -> Output<'_> {
         if let Some(notice) = self.notices.pop_front() {
             return Output::Notice(notice);
         }
         let deadline = self.peers.deadline().into_iter().chain(self.forwarder.deadline()).min();
-        Output::Wait(deadline.unwrap_or(self.now + IDLE))
+        match self.outgoing.next_run() {
+            Some(run) => Output::Transmit(run),
+            None => Output::Wait(deadline.unwrap_or(self.now + IDLE)),
+        }
     }
 
     /// Returns what the shard has done so far.
@@ -128,49 +141,71 @@ impl Shard {
         self.stats
     }
 
+    /// Checks what must be true of every shard. For tests and simulators: costs a walk over everything.
+    ///
+    /// # Panics
+    /// When the shard is at fault.
+    pub fn check_invariants(&self) {
+        self.forwarder.check_invariants();
+        assert!(self.missing.is_empty() && self.owing.is_empty(), "nothing is left of a turn");
+    }
+
     fn forward(&mut self) {
-        let mut egress =
-            PeerEgress { peers: &mut self.peers, now: self.now, sent: Vec::new(), asked: Vec::new() };
-        self.forwarder.forward(&mut egress, self.now);
-        let PeerEgress { sent, asked, .. } = egress;
-        let (peers, mut turn) = self.turn();
-        for peer in sent {
-            peers.drain(peer, &mut turn);
+        let Self { peers, forwarder, outgoing, is_blocked, missing, owing, now, .. } = self;
+        let mut egress = PeerEgress { peers, outgoing, owing, is_blocked: *is_blocked, now: *now };
+        for Missing { peer, mid, number, round_trip } in missing.drain(..) {
+            forwarder.repair((peer, mid), number, round_trip, &mut egress, *now);
         }
-        for peer in asked {
+        forwarder.forward(&mut egress, *now);
+        let mut owing = std::mem::take(&mut self.owing);
+        let (peers, mut turn) = self.turn();
+        for peer in owing.drain(..) {
             peers.step(peer, &mut turn);
         }
+        self.owing = owing;
         while let Some(notice) = self.forwarder.poll_notice() {
             self.notices.push_back(notice);
         }
     }
 
     const fn turn(&mut self) -> (&mut Peers, Turn<'_>) {
-        let Self { peers, forwarder, outgoing, notices, stats, now } = self;
-        (peers, Turn { now: *now, forwarder, outgoing, notices, stats })
+        let Self { peers, forwarder, outgoing, notices, missing, stats, now, .. } = self;
+        (peers, Turn { now: *now, forwarder, outgoing, notices, missing, stats })
     }
 }
 
-/// Hands packets to the peers that they are for. Those have them ready then; who is asked for something takes a step.
+/// Hands packets to the peers that they are for, which seal them behind what leaves before them.
 struct PeerEgress<'a> {
     peers: &'a mut Peers,
+    outgoing: &'a mut Outgoing,
+    owing: &'a mut Vec<ParticipantId>,
+    is_blocked: bool,
     now: Instant,
-    sent: Vec<ParticipantId>,
-    asked: Vec<ParticipantId>,
 }
 
 impl Egress for PeerEgress<'_> {
-    fn send(&mut self, peer: ParticipantId, packets: &[OutgoingPacket]) {
-        self.peers.send(peer, packets, self.now);
-        self.sent.push(peer);
+    fn has_room(&self) -> bool {
+        !self.is_blocked
+    }
+
+    fn send<'a>(
+        &mut self,
+        peer: ParticipantId,
+        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
+    ) {
+        self.peers.send(peer, packets, self.outgoing, self.now);
+    }
+
+    fn repair(&mut self, peer: ParticipantId, packet: OutgoingPacket<'_>) {
+        self.peers.repair(peer, packet, self.outgoing);
     }
 
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid, rid: Rid) {
         self.peers.request_keyframe(peer, mid, rid);
-        self.asked.push(peer);
+        self.owing.push(peer);
     }
 
-    fn forget(&mut self, peer: ParticipantId, mid: Mid) {
-        self.peers.forget_history(peer, mid);
+    fn leave(&mut self, peer: ParticipantId, mid: Mid) {
+        self.peers.leave_section(peer, mid);
     }
 }

@@ -6,8 +6,9 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
+use roomful_media::Transmit;
 use roomful_sfu::{Egress, Forwarder, MediaCommand, MediaNotice, OutgoingPacket, SourcePacket};
-use roomful_shard::{Datagram, Output as ShardOutput, Shard, Transmit};
+use roomful_shard::{Datagram, Datagrams, Output as ShardOutput, Shard};
 use roomful_types::{Mid, ParticipantId, Rid};
 
 /// Where and how media is forwarded.
@@ -51,8 +52,8 @@ pub enum MediaOutput {
     Notice(MediaNotice),
     /// Send this datagram.
     Transmit(Transmit),
-    /// Faked media for a subscriber.
-    Packet(ParticipantId, OutgoingPacket),
+    /// Faked media for a subscriber, on a section.
+    Packet(ParticipantId, Mid, SourcePacket),
     /// A publisher is asked for a key frame on a section.
     KeyframeRequest(ParticipantId, Mid, Rid),
 }
@@ -116,7 +117,7 @@ impl Media {
     pub(crate) fn handle_input(&mut self, input: MediaInput, now: Instant) {
         let Self::Faked(faked) = self else { return };
         match input {
-            MediaInput::Packet(peer, mid, rid, packet) => faked.forwarder.ingest(peer, mid, rid, packet),
+            MediaInput::Packet(peer, mid, rid, packet) => faked.forwarder.ingest(peer, mid, rid, packet, now),
             MediaInput::KeyframeRequest(peer, mid) => faked.forwarder.keyframe_requested(peer, mid, now),
         }
     }
@@ -155,7 +156,12 @@ impl RealMedia {
     fn drain(&mut self) {
         loop {
             match self.shard.poll_output() {
-                ShardOutput::Transmit(transmit) => self.outputs.push_back(MediaOutput::Transmit(transmit)),
+                ShardOutput::Transmit(run) => {
+                    let Datagrams { source, destination, .. } = run;
+                    self.outputs.extend(run.iter().map(|bytes| {
+                        MediaOutput::Transmit(Transmit { source, destination, bytes: bytes.to_vec() })
+                    }));
+                }
                 ShardOutput::Notice(notice) => self.outputs.push_back(MediaOutput::Notice(notice)),
                 ShardOutput::Wait(until) => {
                     self.deadline = Some(until);
@@ -170,13 +176,25 @@ impl RealMedia {
 struct Outputs(VecDeque<MediaOutput>);
 
 impl Egress for Outputs {
-    fn send(&mut self, peer: ParticipantId, packets: &[OutgoingPacket]) {
-        self.0.extend(packets.iter().map(|packet| MediaOutput::Packet(peer, packet.clone())));
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn send<'a>(
+        &mut self,
+        peer: ParticipantId,
+        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
+    ) {
+        self.0.extend(packets.map(|packet| MediaOutput::Packet(peer, packet.mid, packet.rewritten())));
+    }
+
+    fn repair(&mut self, peer: ParticipantId, packet: OutgoingPacket<'_>) {
+        self.0.push_back(MediaOutput::Packet(peer, packet.mid, packet.rewritten()));
     }
 
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid, rid: Rid) {
         self.0.push_back(MediaOutput::KeyframeRequest(peer, mid, rid));
     }
 
-    fn forget(&mut self, _: ParticipantId, _: Mid) {}
+    fn leave(&mut self, _: ParticipantId, _: Mid) {}
 }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use roomful_media::Transmit;
 use roomful_protocol::{ClientMessage, ServerMessage};
 use roomful_sfu::{
     Input as SfuInput, MediaCommand, MediaNotice, ModerationError, ModerationRequest, Output as SfuOutput,
     RoomSessionId, SessionId, Sfu, SfuConfig,
 };
-use roomful_shard::{Datagram, Transmit};
+use roomful_shard::Datagram;
 use roomful_types::RoomId;
 
 use crate::{

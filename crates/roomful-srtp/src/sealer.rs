@@ -74,6 +74,15 @@ impl Sealer {
         Ok(StreamHandle(self.streams.len() - 1))
     }
 
+    /// Returns whether a number of a stream was sealed; of what is too old to tell, no.
+    ///
+    /// # Panics
+    /// When the handle is another sealer's.
+    #[must_use]
+    pub fn has_sealed(&self, stream: StreamHandle, index: u64) -> bool {
+        self.streams[stream.0].sealed.has(index)
+    }
+
     /// Seals an RTP packet in place. Returns its length now.
     ///
     /// * `index`: the extended sequence number: how often it has wrapped, and the sequence number of the packet. Streams begin below

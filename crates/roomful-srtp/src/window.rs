@@ -36,6 +36,13 @@ impl ReplayWindow {
         self.end - number <= SIZE && self.seen[word] & bit == 0
     }
 
+    /// Returns whether a number was there, as far as is known: of what is too old to tell, no.
+    #[must_use]
+    pub const fn has(&self, number: u64) -> bool {
+        let (word, bit) = place(number);
+        number < self.end && self.end - number <= SIZE && self.seen[word] & bit != 0
+    }
+
     /// Notes a number.
     pub fn note(&mut self, number: u64) {
         if number >= self.end {
@@ -86,6 +93,7 @@ mod tests {
                 number = number.saturating_add_signed(step);
                 let is_old = all.last().is_some_and(|last| last - number.min(*last) >= SIZE);
                 prop_assert_eq!(window.is_new(number), !is_old && !all.contains(&number));
+                prop_assert_eq!(window.has(number), !is_old && all.contains(&number));
                 if window.is_new(number) {
                     window.note(number);
                     all.insert(number);

@@ -64,6 +64,23 @@ impl Batch {
         }
     }
 
+    /// Sends a run that is put together already: datagrams of `segment` bytes, of which the last may be shorter. What was pushed before
+    /// leaves before.
+    pub fn push_run(
+        &mut self,
+        socket: &Socket,
+        source: IpAddr,
+        destination: SocketAddr,
+        segment: usize,
+        bytes: &[u8],
+    ) {
+        self.send_run(socket);
+        for contents in bytes.chunks(segment.saturating_mul(socket.max_segments()).max(1)) {
+            let count = contents.len().div_ceil(segment);
+            self.send_or_keep(socket, Run { source, destination, segment, count, is_closed: true }, contents);
+        }
+    }
+
     /// Sends everything, first what was refused earlier.
     pub fn flush(&mut self, socket: &Socket) {
         while let Some((run, contents)) = self.refused.front() {
@@ -90,16 +107,22 @@ impl Batch {
 
     fn send_run(&mut self, socket: &Socket) {
         let Some(run) = self.run.take() else { return };
+        let contents = std::mem::take(&mut self.contents);
+        self.send_or_keep(socket, run, &contents);
+        self.contents = contents;
+        self.contents.clear();
+    }
+
+    fn send_or_keep(&mut self, socket: &Socket, run: Run, contents: &[u8]) {
         let must_wait = !self.refused.is_empty();
-        if must_wait || is_refused(socket.send(run.source, run.destination, &self.contents, run.segment)) {
-            if self.refused_bytes + self.contents.len() <= REFUSED_MAX {
-                self.refused_bytes += self.contents.len();
-                self.refused.push_back((run, self.contents.clone()));
+        if must_wait || is_refused(socket.send(run.source, run.destination, contents, run.segment)) {
+            if self.refused_bytes + contents.len() <= REFUSED_MAX {
+                self.refused_bytes += contents.len();
+                self.refused.push_back((run, contents.to_vec()));
             } else {
                 self.dropped += run.count as u64;
             }
         }
-        self.contents.clear();
     }
 }
 

@@ -35,6 +35,26 @@ async fn runs_arrive_as_the_datagrams_that_they_were() {
 }
 
 #[tokio::test]
+async fn a_run_put_together_elsewhere_leaves_behind_what_was_pushed_before() {
+    let sender = Socket::bind(loopback()).expect("a free port");
+    let mut receiver = Socket::bind(loopback()).expect("a free port");
+    let (source, destination) = (sender.local_addr().ip(), receiver.local_addr());
+    let mut batch = Batch::new();
+    batch.push(&sender, source, destination, &[1; 9]);
+    // More datagrams than any system sends at once.
+    batch.push_run(&sender, source, destination, 100, &[2; 100 * 199 + 7]);
+    batch.flush(&sender);
+    let mut received = Vec::new();
+    while received.len() < 201 {
+        receiver.readable().await.expect("the runtime lives");
+        receiver
+            .receive(|arrival| received.push(arrival.bytes.len()))
+            .expect("nothing is wrong with loopback");
+    }
+    assert_eq!((received[0], received[1], received[200]), (9, 100, 7));
+}
+
+#[tokio::test]
 async fn a_closed_port_harms_nobody_else() {
     let sender = Socket::bind(loopback()).expect("a free port");
     let closed = Socket::bind(loopback()).expect("a free port").local_addr();

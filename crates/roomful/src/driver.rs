@@ -91,6 +91,8 @@ pub(crate) struct Driver {
 struct Waiting {
     reply: Option<oneshot::Sender<Result<Outcome, CommandError>>>,
     undo: Option<Command>,
+    /// Tracks that it is about.
+    tracks: Vec<LocalTrack>,
 }
 
 /// Receive calls per socket and turn, so that timers and commands get their turn under load.
@@ -226,6 +228,13 @@ impl Driver {
                         // Over QUIC signalling goes on when the network changes, and only media looks for a new path.
                         self.look_for_addresses();
                     }
+                    if let MediaCommand::OpenSender { track, .. } = &command {
+                        // Not before: what is closed until then may be the same track.
+                        let mut tracks = self.waiting.values().flat_map(|waiting| &waiting.tracks);
+                        if let Some(local) = tracks.find(|local| local.id() == *track) {
+                            self.transport.know(local.clone());
+                        }
+                    }
                     self.transport.handle_command(command, clock::now());
                 }
                 Output::Event(event) => self.hub.tell(event),
@@ -255,15 +264,14 @@ impl Driver {
             }
             Request::Command(ordered) => {
                 let Ordered { id, command, tracks, reply, undo } = *ordered;
-                tracks.into_iter().for_each(|track| self.transport.know(track));
-                self.waiting.insert(id, Waiting { reply, undo });
+                self.waiting.insert(id, Waiting { reply, undo, tracks });
                 self.input(Input::Command(id, command));
             }
         }
     }
 
     fn on_done(&mut self, id: CommandId, result: Result<Reply, CommandError>) {
-        let Some(Waiting { reply, undo }) = self.waiting.remove(&id) else { return };
+        let Some(Waiting { reply, undo, .. }) = self.waiting.remove(&id) else { return };
         let outcome = result.map(|reply| match reply {
             Reply::Subscribed { audio, video } => {
                 let audio = self.transport.take_opened(audio);
@@ -283,7 +291,7 @@ impl Driver {
     fn order(&mut self, command: Command) {
         // Without a seat there are no handles, and so no other numbers to collide with.
         let id = self.seat.upgrade().map_or(CommandId(u64::MAX), |seat| seat.lock().next_command());
-        self.waiting.insert(id, Waiting { reply: None, undo: None });
+        self.waiting.insert(id, Waiting { reply: None, undo: None, tracks: Vec::new() });
         self.client().handle_input(Input::Command(id, command), clock::now());
         // Drained by whoever is draining now, or by the next turn.
     }

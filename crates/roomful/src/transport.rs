@@ -67,7 +67,7 @@ impl Transport {
         }
     }
 
-    /// Makes a track known before a command speaks of it.
+    /// Makes a track known before it is opened.
     pub(crate) fn know(&mut self, track: LocalTrack) {
         self.tracks.insert(track.id(), track);
     }

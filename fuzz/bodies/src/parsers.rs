@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use roomful_media::{ClientConfig, ClientPeer, Datagram, ServerCertificate, ServerOutput, ServerPeer};
+use roomful_media::{ClientConfig, ClientPeer, Datagram, Outgoing, ServerCertificate, ServerPeer};
 use roomful_protocol::{ClientMessage, Encoding, ServerMessage, Signal};
 use roomful_rtp::{AssemblerConfig, FrameAssembler, Packet, Packetizer, Payloads, Rewriter};
 use roomful_srtp::{KeyingMaterial, Opener, Profile, Sealer};
@@ -164,13 +164,50 @@ pub fn media_receive(data: &[u8]) {
     let _ = roomful_media::local_ufrag(data);
     let now = Instant::now();
     let mut server = ServerPeer::new(&certificate(), &[address(1)], now, UNIX_EPOCH);
-    let mut rest = data;
+    let (mut outgoing, mut rest) = (Outgoing::new(), data);
     while let Some((length, tail)) = rest.split_first() {
         let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));
         let datagram = Datagram { source: address(2), destination: address(1), bytes };
         let _ = server.accepts(datagram);
-        server.handle_datagram(datagram, now);
-        while !matches!(server.poll_output(), ServerOutput::Wait(_)) {}
+        assert!(server.handle_datagram(datagram, Vec::new(), now).is_err(), "nobody has keys yet");
+        while server.poll_output(&mut outgoing).is_some() {}
+        while outgoing.next_run().is_some() {}
+        rest = tail;
+    }
+}
+
+/// What clients say by RTCP, once it was opened.
+///
+/// # Panics
+/// When it causes more than it may.
+pub fn rtcp(data: &[u8]) {
+    let mut now = Instant::now();
+    let mut server = ServerPeer::new(&certificate(), &[address(1)], now, UNIX_EPOCH);
+    let mut client = ClientPeer::new(&ClientConfig::default(), &[address(2)], now);
+    let offer = client.create_offer(1, 1, 2, false).expect("new sections");
+    server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
+    let sources = roomful_media::fuzz::sources(&server);
+    let mut outgoing = Outgoing::new();
+    let mut rest = data;
+    while let Some(([source, length], tail)) = rest.split_first_chunk() {
+        let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        let mut bytes = bytes.to_vec();
+        // No fuzzer guesses which sources there are.
+        if let (Some(ssrc), Some(about)) =
+            (sources.get(usize::from(source >> 4)), bytes.get_mut(usize::from(source & 15) * 4..))
+            && let Some(word) = about.first_chunk_mut()
+        {
+            *word = ssrc.to_be_bytes();
+        }
+        now += Duration::from_millis(u64::from(*length));
+        roomful_media::fuzz::hear(&mut server, &bytes, now);
+        let mut outputs = 0;
+        while server.poll_output(&mut outgoing).is_some() {
+            outputs += 1;
+        }
+        assert!(outputs <= 1024, "{outputs} things to do for one packet");
+        server.handle_timeout(now, &mut outgoing);
+        while outgoing.next_run().is_some() {}
         rest = tail;
     }
 }

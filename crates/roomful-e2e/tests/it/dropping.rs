@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, process::Stdio, task::Poll, time::Duration};
 
-use roomful::{ErrorKind, Room, Status, SubscriptionConfig};
+use roomful::{Status, SubscriptionConfig};
 use tokio::{process::Command, runtime::Handle, time::sleep};
 
 use crate::harness::{Player, World, assert_identical, eventually, key, own_id, read, subscribe, within};
@@ -77,7 +77,7 @@ async fn a_dropped_add_stream_leaves_no_stream_and_the_key_free() {
             finished += 1;
             within(room.remove_stream(&camera)).await.expect("unpublishes");
         }
-        again_until_free(&room, async || room.add_stream(&camera, player.tracks.clone()).await).await;
+        within(room.add_stream(&camera, player.tracks.clone())).await.expect("publishes at once again");
         eventually(|| watcher.participant_streams(own_id(&room)).len() == 1).await;
         let (mut audio, mut video) = subscribe(&watcher, &room, &camera).await;
         let (audio, video) = tokio::join!(read(&mut audio, 5), read(&mut video, 5));
@@ -123,9 +123,8 @@ async fn a_dropped_subscription_leaves_none_and_can_be_made_again() {
         } else {
             eventually(|| bob.state().subscriptions().len() == 0).await;
         }
-        let tracks =
-            again_until_free(&bob, async || bob.add_subscription(own_id(&alice), &camera, config).await);
-        let tracks = tracks.await;
+        let tracks = within(bob.add_subscription(own_id(&alice), &camera, config)).await;
+        let tracks = tracks.expect("subscribes at once again");
         let (mut audio, mut video) = (tracks.audio.expect("asked for"), tracks.video.expect("asked for"));
         let (audio, video) = tokio::join!(read(&mut audio, 5), read(&mut video, 5));
         assert_identical(&audio, &player.audio);
@@ -138,21 +137,6 @@ async fn a_dropped_subscription_leaves_none_and_can_be_made_again() {
     let mut last = None;
     eventually(|| last.replace(received()) == Some(received())).await;
     crate::harness::stands_still(received).await;
-}
-
-/// Makes a call again while what was taken back is still on its way out.
-async fn again_until_free<T>(room: &Room, call: impl AsyncFn() -> Result<T, roomful::Error>) -> T {
-    within(async {
-        loop {
-            match call().await {
-                Ok(value) => return value,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}"),
-            }
-            assert_eq!(room.state().status(), Status::Connected);
-            sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
 }
 
 /// Set in the process that counts its own descriptors.

@@ -40,6 +40,8 @@ pub(super) struct Header {
 }
 
 const FIXED: usize = 12;
+/// The longest block of extensions that is written: its head, a mid of 16 bytes and three short values, to whole words.
+const EXTENSIONS_MAX: usize = 32;
 const ONE_BYTE: u16 = 0xbede;
 /// The lower four bits are the application's.
 const TWO_BYTES: u16 = 0x1000;
@@ -105,14 +107,14 @@ impl ExtensionIds {
         }
     }
 
-    fn write(&self, extensions: &Extensions, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend(ONE_BYTE.to_be_bytes());
-        out.extend([0, 0]);
+    /// Writes the block of extensions, if there are any. Returns its length.
+    fn write(&self, extensions: &Extensions, out: &mut [u8]) -> usize {
+        let mut end = 4;
         let mut put = |id: Option<u8>, value: &[u8]| {
             if let Some(id) = id {
-                out.push(id << 4 | (value.len() - 1) as u8);
-                out.extend_from_slice(value);
+                out[end] = id << 4 | (value.len() - 1) as u8;
+                out[end + 1..end + 1 + value.len()].copy_from_slice(value);
+                end += 1 + value.len();
             }
         };
         if let Some(number) = extensions.transport_sequence {
@@ -124,13 +126,13 @@ impl ExtensionIds {
         if let Some(level) = extensions.audio_level {
             put(self.audio_level, &[level.as_negative_dbov()]);
         }
-        let length = out.len() - start - 4;
-        if length == 0 {
-            out.truncate(start);
-            return;
+        if end == 4 {
+            return 0;
         }
-        out.resize(start + 4 + length.next_multiple_of(4), 0);
-        out[start + 3] = length.div_ceil(4) as u8;
+        let words = (end - 4).div_ceil(4);
+        let [b0, b1] = ONE_BYTE.to_be_bytes();
+        out[..4].copy_from_slice(&[b0, b1, 0, words as u8]);
+        4 + 4 * words
     }
 }
 
@@ -166,16 +168,18 @@ impl Header {
     }
 
     /// Writes the header of a packet.
-    pub(super) fn write(&self, ids: &ExtensionIds, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend([0x80, self.payload_type | u8::from(self.marker) << 7]);
-        out.extend(self.sequence.to_be_bytes());
-        out.extend(self.timestamp.to_be_bytes());
-        out.extend(self.ssrc.to_be_bytes());
-        ids.write(&self.extensions, out);
-        if out.len() > start + FIXED {
-            out[start] |= 0x10;
-        }
+    ///
+    /// * `is_padded`: whether there is padding behind the payload, the last byte of which says how much.
+    pub(super) fn write(&self, ids: &ExtensionIds, is_padded: bool, out: &mut Vec<u8>) {
+        let mut bytes = [0; FIXED + EXTENSIONS_MAX];
+        let length = FIXED + ids.write(&self.extensions, &mut bytes[FIXED..]);
+        let has_extensions = length > FIXED;
+        bytes[0] = 0x80 | u8::from(is_padded) << 5 | u8::from(has_extensions) << 4;
+        bytes[1] = self.payload_type | u8::from(self.marker) << 7;
+        bytes[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
+        out.extend_from_slice(&bytes[..length]);
     }
 }
 
@@ -238,7 +242,7 @@ mod tests {
             };
             let header = Header { payload_type: kind, marker, sequence, timestamp, ssrc, extensions };
             let mut packet = Vec::new();
-            header.write(&IDS, &mut packet);
+            header.write(&IDS, false, &mut packet);
             let length = packet.len();
             prop_assert_eq!(length % 4, 0);
             packet.extend(&payload);

@@ -7,7 +7,11 @@ use std::{
 
 /// Packets of one stream that did not come.
 #[derive(Debug, Default)]
-pub(super) struct Missing(BTreeMap<u64, Wish>);
+pub(super) struct Missing {
+    wishes: BTreeMap<u64, Wish>,
+    /// Not later than the first wish.
+    next_at: Option<Instant>,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Wish {
@@ -30,21 +34,28 @@ impl Missing {
     /// Notes that nothing came between two packets that did.
     pub(super) fn note_gap(&mut self, after: u64, before: u64, now: Instant) {
         let first = (after + 1).max(before.saturating_sub(MISSING_MAX as u64));
-        self.0.extend((first..before).map(|number| (number, Wish { next_at: now + PATIENCE, tries: 0 })));
-        while self.0.len() > MISSING_MAX {
-            self.0.pop_first();
+        let next_at = now + PATIENCE;
+        self.wishes.extend((first..before).map(|number| (number, Wish { next_at, tries: 0 })));
+        while self.wishes.len() > MISSING_MAX {
+            self.wishes.pop_first();
+        }
+        if !self.wishes.is_empty() {
+            self.next_at = Some(self.next_at.map_or(next_at, |earlier| earlier.min(next_at)));
         }
     }
 
     /// Notes that a packet came after all.
     pub(super) fn arrived(&mut self, number: u64) {
-        self.0.remove(&number);
+        self.wishes.remove(&number);
     }
 
     /// Returns what is to be asked for now, in order.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<u64> {
         let mut due = Vec::new();
-        self.0.retain(|number, wish| {
+        if self.next_at.is_none_or(|at| at > now) {
+            return due;
+        }
+        self.wishes.retain(|number, wish| {
             if wish.next_at > now {
                 return true;
             }
@@ -54,12 +65,13 @@ impl Missing {
             wish.next_at = now + RETRY * wish.tries;
             wish.tries < TRIES
         });
+        self.next_at = self.wishes.values().map(|wish| wish.next_at).min();
         due
     }
 
-    /// Returns when something is to be asked for next.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.values().map(|wish| wish.next_at).min()
+    /// Returns when to look for something to ask for next.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.next_at
     }
 }
 
@@ -93,6 +105,6 @@ mod tests {
         let due = missing.take_due(now + PATIENCE);
         assert_eq!((due.len(), due[0], due[255]), (256, 999_744, 999_999));
         missing.note_gap(1_000_000, 1_000_010, now);
-        assert_eq!(missing.0.len(), MISSING_MAX);
+        assert_eq!(missing.wishes.len(), MISSING_MAX);
     }
 }

@@ -5,6 +5,7 @@ mod clock;
 mod header;
 mod missing;
 mod ntp;
+mod outgoing;
 mod receiver;
 mod reports;
 mod sender;
@@ -14,7 +15,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    ops::Range,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,25 +32,30 @@ use str0m::{
 use crate::{
     candidates::Datagram,
     dtls::{ServerCertificate, WithheldKeys, build_withholding},
-    rtc::{self, MediaError, Transmit},
+    rtc::{self, MediaError},
     sdp,
     stun::{is_nominating, is_success},
 };
 use arrivals::Arrivals;
 use clock::PublisherClock;
 use header::{ExtensionIds, Header};
+use outgoing::Path;
+pub use outgoing::{Datagrams, Outgoing};
 use receiver::{Receiver, SenderTime};
 use reports::Bundle;
-use sender::Sender;
+use sender::{Sender, Wire};
 
 /// One client's media at the server. str0m does ICE, DTLS and session descriptions; RTP and RTCP are ours.
 #[derive(Debug)]
 pub struct ServerPeer {
     rtc: Rtc,
+    /// When str0m wants to be called again, and whether it was since it was last drained.
+    rtc_deadline: Instant,
+    rtc_was_called: bool,
     keys: WithheldKeys,
     secured: Option<Secured>,
     /// The pair of addresses that ICE nominated: ours, the client's.
-    path: Option<(SocketAddr, SocketAddr)>,
+    path: Option<Path>,
     /// Who nominates the pair at this moment.
     nominating: Option<SocketAddr>,
     ids: ExtensionIds,
@@ -82,8 +88,12 @@ struct Secured {
 }
 
 /// An RTP packet as it came from the client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedPacket {
+    /// The section on which it came.
+    pub mid: Mid,
+    /// Of which encoding it is.
+    pub rid: Rid,
     /// Extended sequence number.
     pub sequence: u64,
     /// RTP timestamp.
@@ -91,7 +101,7 @@ pub struct ReceivedPacket {
     /// Marker bit.
     pub marker: bool,
     /// RTP payload.
-    pub payload: Arc<[u8]>,
+    pub payload: Vec<u8>,
     /// When it was captured: on the publisher's clock moved by one distance for all its media, which may be a little in the future.
     /// None until the publisher has reported.
     pub captured: Option<Instant>,
@@ -100,30 +110,36 @@ pub struct ReceivedPacket {
 }
 
 /// An RTP packet for the client.
-#[derive(Debug, Clone)]
-pub struct SentPacket {
+#[derive(Debug, Clone, Copy)]
+pub struct SentPacket<'a> {
     /// The section that carries it.
     pub mid: Mid,
     /// How it is encoded.
     pub codec: Codec,
-    /// The packet, with the sequence number and timestamp of the section.
-    pub packet: ReceivedPacket,
+    /// Extended sequence number of the section. Begins below 2^15, and never comes twice.
+    pub sequence: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// RTP payload.
+    pub payload: &'a [u8],
+    /// When it was captured, if that is known.
+    pub captured: Option<Instant>,
+    /// How loud it is, if it says so.
+    pub audio_level: Option<AudioLevel>,
 }
 
-/// What a peer does.
-#[derive(Debug)]
+/// What a peer has to say.
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use]
 pub enum Output {
-    /// Send this datagram.
-    Transmit(Transmit),
-    /// A packet of an encoding arrived on this section.
-    Packet(Mid, Rid, ReceivedPacket),
     /// The client lost its picture on this section.
     KeyframeRequest(Mid),
+    /// The client misses the packet with this number on this section.
+    Missing(Mid, u16),
     /// How a section does, once a second.
     Measured(Measure),
-    /// Nothing more; call [`ServerPeer::handle_timeout`] at this time at the latest.
-    Wait(Instant),
 }
 
 /// How one section does.
@@ -150,6 +166,9 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the client hears what of its packets arrived, for its bandwidth estimation.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Packets that a client may miss at once. More than are kept cannot be asked for in earnest.
+const MISSING_MAX: usize = 512;
 
 /// How often the client hears how its media does (RFC 3550 §6.2).
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -184,6 +203,8 @@ impl ServerPeer {
         }
         Self {
             rtc,
+            rtc_deadline: now,
+            rtc_was_called: true,
             keys,
             secured: None,
             path: None,
@@ -216,6 +237,7 @@ impl ServerPeer {
             return Err(MediaError::BadDescription);
         }
         let offer = SdpOffer::from_sdp_string(sdp).map_err(|_| MediaError::BadDescription)?;
+        self.rtc_was_called = true;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|_| MediaError::BadDescription)?;
         let answer = answer.to_sdp_string();
         answer
@@ -283,37 +305,80 @@ impl ServerPeer {
         self.secured.is_some() && self.path.is_some() && self.rtc.is_connected()
     }
 
+    /// Returns where the client's media goes, once ICE has nominated it.
+    #[must_use]
+    pub fn path(&self) -> Option<SocketAddr> {
+        self.path.map(|(_, destination)| destination)
+    }
+
     /// Takes in a datagram, from an address that ICE has checked if it is media. Drain [`poll_output`](Self::poll_output) before the
     /// next: a second packet would replace the first.
-    pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
+    ///
+    /// * `buffer`: what a packet is opened in, and its payload returned in. What is in it is of no use.
+    ///
+    /// # Errors
+    /// The buffer when nothing of it is needed: the datagram was no media, or is to go nowhere.
+    pub fn handle_datagram(
+        &mut self,
+        datagram: Datagram<'_>,
+        mut buffer: Vec<u8>,
+        now: Instant,
+    ) -> Result<ReceivedPacket, Vec<u8>> {
         self.now = self.now.max(now);
         match datagram.bytes {
             // RFC 7983 §7, and RFC 5761 §4 for RTCP.
-            [128..=191, 192..=223, ..] => self.on_rtcp(datagram),
-            [128..=191, ..] => self.on_rtp(datagram),
+            [128..=191, 192..=223, ..] => {
+                self.on_rtcp(datagram, &mut buffer);
+                Err(buffer)
+            }
+            [128..=191, ..] => self.on_rtp(datagram, buffer),
             bytes => {
                 self.nominating = is_nominating(bytes).then_some(datagram.source);
+                self.rtc_was_called = true;
                 rtc::receive(&mut self.rtc, datagram, self.now);
+                Err(buffer)
             }
         }
     }
 
     /// Lets time pass.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant, outgoing: &mut Outgoing) {
         self.now = self.now.max(now);
-        rtc::handle(&mut self.rtc, Input::Timeout(self.now));
-        self.report();
+        if self.rtc_deadline <= self.now {
+            self.rtc_was_called = true;
+            rtc::handle(&mut self.rtc, Input::Timeout(self.now));
+        }
+        self.report(outgoing);
     }
 
-    /// Sends packets to the client, in this order.
-    pub fn send(&mut self, packets: impl IntoIterator<Item = SentPacket>, now: Instant) {
+    /// Sends packets to the client, in this order. Nothing else is to be done for them; the [`deadline`](Self::deadline) may be another.
+    pub fn send<'a>(
+        &mut self,
+        packets: impl Iterator<Item = SentPacket<'a>> + Clone,
+        outgoing: &mut Outgoing,
+        now: Instant,
+    ) {
         self.now = self.now.max(now);
-        let (true, Some(path)) = (self.is_connected(), self.path) else { return };
-        let Some(Secured { sealer, .. }) = &mut self.secured else { return };
-        for packet in packets {
-            let datagram = self.sender.send(packet, &self.ids, sealer, self.now);
-            self.outputs.extend(datagram.map(|bytes| Output::Transmit(transmit(path, bytes))));
+        let (now, is_connected) = (self.now, self.is_connected());
+        let Self { sender, path, ids, secured, .. } = self;
+        if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
+            sender.send(packets, &mut Wire { path, ids, sealer, outgoing }, now);
         }
+    }
+
+    /// Sends a packet again, as a repair, if it was sent before.
+    pub fn repair(&mut self, packet: SentPacket<'_>, outgoing: &mut Outgoing) {
+        let is_connected = self.is_connected();
+        let Self { sender, path, ids, secured, .. } = self;
+        if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
+            sender.repair(packet, &mut Wire { path, ids, sealer, outgoing });
+        }
+    }
+
+    /// Returns how long a packet and its answer are under way, at least.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.sender.round_trip()
     }
 
     /// Asks the client for a key frame of an encoding on a section.
@@ -321,17 +386,14 @@ impl ServerPeer {
         self.picture_losses.extend(self.receiver.ssrc(mid, rid));
     }
 
-    /// Drops what was sent on a section: none of it is sent again, whoever asks.
-    pub fn forget_history(&mut self, mid: Mid) {
-        self.sender.forget_history(mid);
+    /// What occupied a section has gone. Its next occupant has a time of its own.
+    pub fn leave_section(&mut self, mid: Mid) {
+        self.sender.leave(mid);
     }
 
-    /// Returns the next thing to do.
-    pub fn poll_output(&mut self) -> Output {
-        loop {
-            if let Some(output) = self.outputs.pop_front() {
-                return output;
-            }
+    /// Returns the next thing that it has to say; none at the end. Datagrams are among the outgoing ones by then.
+    pub fn poll_output(&mut self, outgoing: &mut Outgoing) -> Option<Output> {
+        while self.rtc_was_called {
             match self.rtc.poll_output() {
                 // RTP and RTCP of str0m's would be under keys of its own.
                 Ok(str0m::Output::Transmit(transmit))
@@ -340,19 +402,39 @@ impl ServerPeer {
                     self.dropped += 1;
                 }
                 Ok(str0m::Output::Transmit(transmit)) => {
+                    let path = (transmit.source, transmit.destination);
                     if self.nominating == Some(transmit.destination) && is_success(&transmit.contents) {
-                        self.path = Some((transmit.source, transmit.destination));
+                        self.path = Some(path);
                     }
-                    return Output::Transmit(transmit.into());
+                    outgoing.push(path, |datagrams| {
+                        datagrams.extend_from_slice(&transmit.contents);
+                        Some(())
+                    });
                 }
                 Ok(str0m::Output::Event(event)) => self.on_event(&event),
-                Ok(str0m::Output::Timeout(until)) => return Output::Wait(self.deadline(until)),
+                Ok(str0m::Output::Timeout(until)) => {
+                    self.rtc_deadline = until;
+                    self.rtc_was_called = false;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "peer failed");
                     self.rtc.disconnect();
                 }
             }
         }
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        if !self.is_connected() {
+            // There is nobody to report to.
+            return self.rtc_deadline;
+        }
+        let ours = [self.feedback_at, self.receiver.deadline(), self.sender.deadline()];
+        let all = ours.into_iter().flatten().chain([self.report_at, self.measure_at]);
+        all.fold(self.rtc_deadline, Instant::min)
     }
 
     fn on_event(&mut self, event: &Event) {
@@ -365,54 +447,73 @@ impl ServerPeer {
         }
     }
 
-    /// Returns when to come back: for str0m, or for reports of ours.
-    fn deadline(&self, until: Instant) -> Instant {
-        if !self.is_connected() {
-            return until;
+    fn on_rtp(&mut self, datagram: Datagram<'_>, mut buffer: Vec<u8>) -> Result<ReceivedPacket, Vec<u8>> {
+        match self.open_rtp(datagram, &mut buffer) {
+            None => Err(buffer),
+            Some((packet, payload)) => {
+                buffer.truncate(payload.end);
+                buffer.drain(..payload.start);
+                Ok(ReceivedPacket { payload: buffer, ..packet })
+            }
         }
-        let ours = [self.feedback_at, self.receiver.deadline(), self.sender.deadline()];
-        ours.into_iter().flatten().chain([self.report_at, self.measure_at]).fold(until, Instant::min)
     }
 
-    fn on_rtp(&mut self, datagram: Datagram<'_>) {
-        let Some(Secured { opener, .. }) = &mut self.secured else { return };
-        let mut bytes = datagram.bytes.to_vec();
-        let Ok(opened) = opener.open_rtp(&mut bytes) else { return };
-        let Some((header, payload)) = Header::read(&bytes[..opened.length], opened.header, &self.ids) else {
-            return;
-        };
+    /// Opens a packet in the buffer. Returns it without its payload, and where that is.
+    fn open_rtp(
+        &mut self,
+        datagram: Datagram<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Option<(ReceivedPacket, Range<usize>)> {
+        let Secured { opener, .. } = self.secured.as_mut()?;
+        buffer.clear();
+        buffer.extend_from_slice(datagram.bytes);
+        let opened = opener.open_rtp(buffer).ok()?;
+        let (header, payload) = Header::read(&buffer[..opened.length], opened.header, &self.ids)?;
         if let Some(number) = header.extensions.transport_sequence {
             self.arrivals.note(number, self.now);
             self.feedback_at.get_or_insert(self.now + FEEDBACK_INTERVAL);
         }
         let is_repair = self.repairs.contains(&header.payload_type);
         if !is_repair && !self.codecs.contains_key(&header.payload_type) {
-            return;
+            return None;
         }
-        let placed = self.receiver.place(&header, opened.index, &bytes[payload], is_repair, self.now);
-        let Some(placed) = placed else { return };
+        let end = payload.end;
+        let placed = self.receiver.place(&header, opened.index, &buffer[payload], is_repair, self.now)?;
         let captured = placed.report.and_then(|report| report.captured(header.timestamp, placed.clock_rate));
-        let captured = captured.and_then(|captured| self.clock.map(captured, self.now));
         let packet = ReceivedPacket {
+            mid: placed.mid,
+            rid: placed.rid,
             sequence: placed.sequence,
             timestamp: header.timestamp,
             marker: header.marker,
-            payload: placed.payload.into(),
-            captured,
+            payload: Vec::new(),
+            captured: captured.and_then(|captured| self.clock.map(captured, self.now)),
             audio_level: header.extensions.audio_level,
         };
-        self.outputs.push_back(Output::Packet(placed.mid, placed.rid, packet));
+        Some((packet, end - placed.payload.len()..end))
     }
 
-    fn on_rtcp(&mut self, datagram: Datagram<'_>) {
+    fn on_rtcp(&mut self, datagram: Datagram<'_>, buffer: &mut Vec<u8>) {
         let Some(Secured { opener, .. }) = &mut self.secured else { return };
-        let mut bytes = datagram.bytes.to_vec();
-        let Ok(length) = opener.open_rtcp(&mut bytes) else { return };
-        reports::hear(&bytes[..length], self);
+        buffer.clear();
+        buffer.extend_from_slice(datagram.bytes);
+        let Ok(length) = opener.open_rtcp(buffer) else { return };
+        reports::hear(&buffer[..length], self);
+    }
+
+    #[cfg(feature = "__fuzz")]
+    pub(crate) fn hear(&mut self, packet: &[u8], now: Instant) {
+        self.now = self.now.max(now);
+        reports::hear(packet, self);
+    }
+
+    #[cfg(feature = "__fuzz")]
+    pub(crate) fn sources(&self) -> Vec<u32> {
+        self.sender.sources().collect()
     }
 
     /// Sends whatever reports and requests are due.
-    fn report(&mut self) {
+    fn report(&mut self, outgoing: &mut Outgoing) {
         let (now, wall) = (self.now, self.wall + self.now.saturating_duration_since(self.start));
         if !self.is_connected() {
             return;
@@ -438,13 +539,15 @@ impl ServerPeer {
             }
         }
         if let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) {
-            for mut packet in bundle.finish() {
-                let length = packet.len();
-                packet.resize(length + RTCP_OVERHEAD, 0);
-                if let Ok(end) = sealer.seal_rtcp(&mut packet, length) {
-                    packet.truncate(end);
-                    self.outputs.push_back(Output::Transmit(transmit(path, packet)));
-                }
+            for packet in bundle.finish() {
+                outgoing.push(path, |datagrams| {
+                    let start = datagrams.len();
+                    datagrams.extend_from_slice(&packet);
+                    datagrams.resize(start + packet.len() + RTCP_OVERHEAD, 0);
+                    let end = sealer.seal_rtcp(&mut datagrams[start..], packet.len()).ok()?;
+                    datagrams.truncate(start + end);
+                    Some(())
+                });
             }
         }
         if self.measure_at <= now {
@@ -466,18 +569,14 @@ impl reports::Listener for ServerPeer {
     }
 
     fn on_nack(&mut self, ssrc: u32, numbers: &mut dyn Iterator<Item = u16>) {
-        let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) else { return };
-        let repairs = self.sender.repair(ssrc, numbers, &self.ids, sealer, self.now);
-        self.outputs.extend(repairs.into_iter().map(|bytes| Output::Transmit(transmit(path, bytes))));
+        let Some(mid) = self.sender.section(ssrc) else { return };
+        let room = MISSING_MAX.saturating_sub(self.outputs.len());
+        self.outputs.extend(numbers.take(room).map(|number| Output::Missing(mid, number)));
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {
         self.outputs.extend(self.sender.section(ssrc).map(Output::KeyframeRequest));
     }
-}
-
-const fn transmit((source, destination): (SocketAddr, SocketAddr), bytes: Vec<u8>) -> Transmit {
-    Transmit { source, destination, bytes }
 }
 
 /// The most that sealing adds to an RTCP packet.

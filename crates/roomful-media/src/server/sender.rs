@@ -1,7 +1,7 @@
-//! What goes to a client: sections with numbers of their own, whoever occupies them, and what was sent kept for repairs (RFC 4588).
+//! What goes to a client: sections with numbers of their own, whoever occupies them, and repairs of what was sent (RFC 4588).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -13,21 +13,35 @@ use super::{
     Measure, SentPacket,
     header::{ExtensionIds, Extensions, Header},
     ntp,
+    outgoing::{Outgoing, Path},
 };
 
 /// Everything that goes to one client.
 #[derive(Debug, Default)]
 pub(super) struct Sender {
-    slots: BTreeMap<Mid, Slot>,
+    slots: Vec<Slot>,
+    /// The slot that was sent on last.
+    latest: usize,
     by_ssrc: BTreeMap<u32, Mid>,
     /// Numbers packets over the whole transport.
     next_transport: u16,
     round_trip_time: Option<Duration>,
+    /// Not later than the first report of a section.
+    report_at: Option<Instant>,
+}
+
+/// Where and how everything to one client is sealed.
+pub(super) struct Wire<'a> {
+    pub(super) path: Path,
+    pub(super) ids: &'a ExtensionIds,
+    pub(super) sealer: &'a mut Sealer,
+    pub(super) outgoing: &'a mut Outgoing,
 }
 
 /// One section that the server sends on.
 #[derive(Debug)]
 struct Slot {
+    mid: Mid,
     ssrc: u32,
     repair_ssrc: Option<u32>,
     cname: String,
@@ -37,10 +51,6 @@ struct Slot {
     /// Where it is sealed, and where its repairs are, once there are keys.
     streams: Option<(StreamHandle, Option<StreamHandle>)>,
     next_repair: u64,
-    /// In the order of their sequence numbers.
-    history: VecDeque<Kept>,
-    /// Bytes that may be sent again; grows with what is sent.
-    allowance: usize,
     packets: u64,
     octets: u64,
     /// What was sent at the latest measure.
@@ -65,27 +75,12 @@ struct Heard {
     jitter: u32,
 }
 
-/// A packet that may be asked for again.
-#[derive(Debug)]
-struct Kept {
-    packet: SentPacket,
-    sent_at: Instant,
-    tries: u8,
-}
-
-/// Packets of one video section kept for repairs, and for how long: two round trips of a bad network at 2.5 Mbit/s.
-const HISTORY_PACKETS: usize = 512;
-const HISTORY_TIME: Duration = Duration::from_secs(2);
-
-/// How often one packet is sent again.
-const TRIES: u8 = 5;
-
-/// Repairs may be half of what is sent: that lets a link through which loses a third, and bounds what a flood of requests can cause.
-/// So many bytes may be saved up, a key frame of 720p.
-const ALLOWANCE_MAX: usize = 128 * 1024;
-
 /// A packet is not sent again within a round trip: the first one is still on its way. So long while that is not known.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+/// Packets of a run that are shorter by up to this much are padded (RFC 3550 §5.1): encoders split a frame into nearly equal parts, and
+/// equal ones leave at once.
+const PADDING_MAX: usize = 2;
 
 /// How often the time of media is reported (RFC 3550 §6.4.1). A receiver cannot put sound and picture in step before the first.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -101,7 +96,11 @@ impl Sender {
         payload_types: BTreeMap<Codec, (u8, Option<u8>)>,
     ) {
         self.by_ssrc.insert(ssrc, mid);
-        self.slots.entry(mid).or_insert_with(|| Slot {
+        if self.slot(mid).is_some() {
+            return;
+        }
+        self.slots.push(Slot {
+            mid,
             ssrc,
             repair_ssrc,
             cname: cname.to_owned(),
@@ -109,8 +108,6 @@ impl Sender {
             payload_types,
             streams: None,
             next_repair: 1,
-            history: VecDeque::new(),
-            allowance: ALLOWANCE_MAX / 2,
             packets: 0,
             octets: 0,
             measured: 0,
@@ -122,7 +119,7 @@ impl Sender {
 
     /// Gives every section that has none yet its place in the sealer.
     pub(super) fn bind(&mut self, sealer: &mut Sealer) {
-        for slot in self.slots.values_mut().filter(|slot| slot.streams.is_none()) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.streams.is_none()) {
             // A source that is there already would be str0m's mistake; nothing is sent on that section then.
             let main = sealer.add_stream(slot.ssrc).ok();
             let repair = slot.repair_ssrc.and_then(|ssrc| sealer.add_stream(ssrc).ok());
@@ -132,7 +129,12 @@ impl Sender {
 
     /// Returns a source to speak for in reports that are about others.
     pub(super) fn own_ssrc(&self) -> u32 {
-        self.slots.values().next().map_or(1, |slot| slot.ssrc)
+        self.slots.first().map_or(1, |slot| slot.ssrc)
+    }
+
+    #[cfg(feature = "__fuzz")]
+    pub(super) fn sources(&self) -> impl Iterator<Item = u32> {
+        self.by_ssrc.keys().copied()
     }
 
     /// Returns the section of a source.
@@ -140,113 +142,96 @@ impl Sender {
         self.by_ssrc.get(&ssrc).copied()
     }
 
-    /// Makes the datagram of a packet; none when it cannot be sent on its section.
-    pub(super) fn send(
+    /// Sends packets, in this order; what cannot be sent on its section is left out.
+    pub(super) fn send<'a>(
         &mut self,
-        packet: SentPacket,
-        ids: &ExtensionIds,
-        sealer: &mut Sealer,
+        packets: impl Iterator<Item = SentPacket<'a>> + Clone,
+        wire: &mut Wire<'_>,
         now: Instant,
-    ) -> Option<Vec<u8>> {
-        let slot = self.slots.get_mut(&packet.mid)?;
-        let (stream, _) = slot.streams?;
-        let (payload_type, _) = *slot.payload_types.get(&packet.codec)?;
-        let one = &packet.packet;
-        let extensions = Extensions {
-            mid: slot.heard.is_none().then_some(packet.mid),
-            transport_sequence: next_transport(&mut self.next_transport, ids),
-            audio_level: one.audio_level,
-            ..Extensions::default()
-        };
-        let header = Header {
-            payload_type,
-            marker: one.marker,
-            sequence: one.sequence as u16,
-            timestamp: one.timestamp,
-            ssrc: slot.ssrc,
-            extensions,
-        };
-        let datagram = seal(&header, ids, &[&one.payload], sealer, stream, one.sequence)?;
-        slot.packets += 1;
-        slot.octets += one.payload.len() as u64;
-        slot.allowance = (slot.allowance + one.payload.len() / 2).min(ALLOWANCE_MAX);
-        let is_news = slot.latest.is_none_or(|latest| latest.captured.is_none());
-        let clock_rate = packet.codec.clock_rate();
-        slot.latest = Some(Latest { timestamp: one.timestamp, clock_rate, captured: one.captured });
-        if is_news && one.captured.is_some() {
-            slot.report_at = Some(now);
-        }
-        if slot.repair_ssrc.is_some() {
-            let sequence = packet.packet.sequence;
-            let place = slot.history.partition_point(|kept| kept.packet.packet.sequence < sequence);
-            slot.history.insert(place, Kept { packet, sent_at: now, tries: 0 });
-            let is_old = |kept: &Kept| now.saturating_duration_since(kept.sent_at) > HISTORY_TIME;
-            while slot.history.len() > HISTORY_PACKETS || slot.history.front().is_some_and(is_old) {
-                slot.history.pop_front();
+    ) {
+        let Self { slots, latest, next_transport, report_at, .. } = self;
+        let (mut ahead, mut run) = (packets.clone(), Run::default());
+        for packet in packets {
+            if run.left == 0 {
+                run = Run::of(&mut ahead);
             }
-        }
-        Some(datagram)
-    }
-
-    /// Makes the datagrams that repair what a receiver asks for.
-    pub(super) fn repair(
-        &mut self,
-        ssrc: u32,
-        numbers: impl Iterator<Item = u16>,
-        ids: &ExtensionIds,
-        sealer: &mut Sealer,
-        now: Instant,
-    ) -> Vec<Vec<u8>> {
-        let round_trip = self.round_trip_time.unwrap_or(ROUND_TRIP);
-        let slot = self.by_ssrc.get(&ssrc).and_then(|mid| self.slots.get_mut(mid));
-        let Some(slot) = slot else { return Vec::new() };
-        let (Some((_, Some(stream))), Some(repair_ssrc)) = (slot.streams, slot.repair_ssrc) else {
-            return Vec::new();
-        };
-        let mut datagrams = Vec::new();
-        // More than are kept cannot be asked for in earnest.
-        for number in numbers.take(HISTORY_PACKETS) {
-            let Some(newest) = slot.history.back().map(|kept| kept.packet.packet.sequence) else { break };
-            let behind = (newest as u16).wrapping_sub(number);
-            let place = slot.history.binary_search_by_key(&newest.checked_sub(behind.into()), |kept| {
-                Some(kept.packet.packet.sequence)
-            });
-            let Some(kept) = place.ok().and_then(|place| slot.history.get_mut(place)) else { continue };
-            let one = &kept.packet.packet;
-            let is_early = now.saturating_duration_since(kept.sent_at) < round_trip;
-            if kept.tries == TRIES || (kept.tries > 0 && is_early) || slot.allowance < one.payload.len() {
+            run.left -= 1;
+            if slots.get(*latest).is_none_or(|slot| slot.mid != packet.mid) {
+                let place = slots.iter().position(|slot| slot.mid == packet.mid);
+                *latest = place.unwrap_or(usize::MAX);
+            }
+            let Some(slot) = slots.get_mut(*latest) else { continue };
+            let (Some((stream, _)), Some((payload_type, _))) =
+                (slot.streams, slot.payload_types.get(&packet.codec).copied())
+            else {
                 continue;
-            }
-            let payload_type = slot.payload_types.get(&kept.packet.codec).and_then(|(_, repair)| *repair);
-            let Some(payload_type) = payload_type else { continue };
-            let sequence = slot.next_repair;
+            };
             let header = Header {
                 payload_type,
-                marker: one.marker,
-                sequence: sequence as u16,
-                timestamp: one.timestamp,
-                ssrc: repair_ssrc,
+                marker: packet.marker,
+                sequence: packet.sequence as u16,
+                timestamp: packet.timestamp,
+                ssrc: slot.ssrc,
                 extensions: Extensions {
-                    mid: slot.heard.is_none().then_some(kept.packet.mid),
-                    transport_sequence: next_transport(&mut self.next_transport, ids),
+                    mid: slot.heard.is_none().then_some(packet.mid),
+                    transport_sequence: next(next_transport, wire.ids),
+                    audio_level: packet.audio_level,
                     ..Extensions::default()
                 },
             };
-            let payload = [&number.to_be_bytes()[..], &one.payload];
-            let Some(datagram) = seal(&header, ids, &payload, sealer, stream, sequence) else { continue };
-            slot.next_repair += 1;
-            slot.allowance -= one.payload.len();
-            kept.tries += 1;
-            kept.sent_at = now;
-            datagrams.push(datagram);
+            let padding = run.longest - packet.payload.len();
+            seal(&header, &[packet.payload], padding, (stream, packet.sequence), wire);
+            slot.packets += 1;
+            slot.octets += packet.payload.len() as u64;
+            let is_news = slot.latest.is_none_or(|latest| latest.captured.is_none());
+            let (timestamp, clock_rate) = (packet.timestamp, packet.codec.clock_rate());
+            slot.latest = Some(Latest { timestamp, clock_rate, captured: packet.captured });
+            if is_news && packet.captured.is_some() {
+                slot.report_at = Some(now);
+                *report_at = Some(now);
+            }
         }
-        datagrams
     }
 
-    /// Drops what was sent on a section: none of it is sent again. Its next occupant has a time of its own.
-    pub(super) fn forget_history(&mut self, mid: Mid) {
-        if let Some(slot) = self.slots.get_mut(&mid) {
-            slot.history.clear();
+    /// Sends a packet again, if it was sent before.
+    pub(super) fn repair(&mut self, packet: SentPacket<'_>, wire: &mut Wire<'_>) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.mid == packet.mid) else { return };
+        let (Some((main, Some(stream))), Some(ssrc)) = (slot.streams, slot.repair_ssrc) else { return };
+        let payload_type = slot.payload_types.get(&packet.codec).and_then(|(_, repair)| *repair);
+        let Some(payload_type) = payload_type.filter(|_| wire.sealer.has_sealed(main, packet.sequence))
+        else {
+            return;
+        };
+        let sequence = slot.next_repair;
+        slot.next_repair += 1;
+        let header = Header {
+            payload_type,
+            marker: packet.marker,
+            sequence: sequence as u16,
+            timestamp: packet.timestamp,
+            ssrc,
+            extensions: Extensions {
+                mid: slot.heard.is_none().then_some(packet.mid),
+                transport_sequence: next(&mut self.next_transport, wire.ids),
+                ..Extensions::default()
+            },
+        };
+        let original = (packet.sequence as u16).to_be_bytes();
+        seal(&header, &[&original, packet.payload], 0, (stream, sequence), wire);
+    }
+
+    fn slot(&mut self, mid: Mid) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.mid == mid)
+    }
+
+    /// Returns how long a packet and its answer are under way, at least.
+    pub(super) fn round_trip(&self) -> Duration {
+        self.round_trip_time.unwrap_or(ROUND_TRIP)
+    }
+
+    /// What occupied a section has gone. Its next occupant has a time of its own.
+    pub(super) fn leave(&mut self, mid: Mid) {
+        if let Some(slot) = self.slot(mid) {
             slot.latest = None;
             slot.report_at = None;
         }
@@ -254,8 +239,8 @@ impl Sender {
 
     /// Takes in what a receiver says of one of our sources.
     pub(super) fn on_report(&mut self, block: &ReportBlock<'_>, now: u64) {
-        let slot = self.by_ssrc.get(&block.ssrc()).and_then(|mid| self.slots.get_mut(mid));
-        let Some(slot) = slot else { return };
+        let mid = self.by_ssrc.get(&block.ssrc()).copied();
+        let Some(slot) = mid.and_then(|mid| self.slot(mid)) else { return };
         slot.heard = Some(Heard {
             highest: block.extended_sequence_number().into(),
             fraction_lost: f32::from(block.fraction_lost()) / 256.0,
@@ -281,7 +266,7 @@ impl Sender {
         wall: SystemTime,
     ) -> Vec<(SenderReportBuilder, u32, String)> {
         let mut reports = Vec::new();
-        for slot in self.slots.values_mut().filter(|slot| slot.report_at.is_some_and(|at| at <= now)) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.report_at.is_some_and(|at| at <= now)) {
             slot.report_at = None;
             let Some(Latest { timestamp, clock_rate, captured: Some(captured) }) = slot.latest else {
                 continue;
@@ -297,19 +282,20 @@ impl Sender {
                 .octet_count(slot.octets as u32);
             reports.push((report, slot.ssrc, slot.cname.clone()));
         }
+        self.report_at = self.slots.iter().filter_map(|slot| slot.report_at).min();
         reports
     }
 
     /// Returns when the next report is due.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.slots.values().filter_map(|slot| slot.report_at).min()
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        self.report_at
     }
 
     /// Returns how every section does that something was sent on.
     pub(super) fn measure(&mut self) -> Vec<Measure> {
         let round_trip_time = self.round_trip_time;
-        let used = self.slots.iter_mut().filter(|(_, slot)| slot.packets > 0);
-        used.map(|(mid, slot)| {
+        let used = self.slots.iter_mut().filter(|slot| slot.packets > 0);
+        used.map(|slot| {
             if slot.packets == slot.measured {
                 // Nothing goes out, and there is nothing to report about.
                 slot.report_at = None;
@@ -320,7 +306,7 @@ impl Sender {
                 if slot.kind == MediaKind::Audio { Codec::Opus } else { Codec::Vp8 }.clock_rate();
             let jitter = slot.heard.map_or(0, |heard| heard.jitter);
             Measure {
-                mid: *mid,
+                mid: slot.mid,
                 is_inbound: false,
                 packets: slot.packets,
                 progress: slot.heard.map_or(0, |heard| heard.highest),
@@ -333,42 +319,70 @@ impl Sender {
     }
 }
 
-fn next_transport(next: &mut u16, ids: &ExtensionIds) -> Option<u16> {
+/// Packets in a row that can have one size.
+#[derive(Debug, Default)]
+struct Run {
+    left: usize,
+    longest: usize,
+}
+
+impl Run {
+    /// Finds the next one, and goes over it.
+    fn of<'a>(packets: &mut (impl Iterator<Item = SentPacket<'a>> + Clone)) -> Self {
+        let (mut left, mut shortest, mut longest) = (0, usize::MAX, 0);
+        let mut peeked = packets.clone();
+        while let Some(length) = peeked.next().map(|packet| packet.payload.len()) {
+            let (least, most) = (shortest.min(length), longest.max(length));
+            if most - least > PADDING_MAX {
+                break;
+            }
+            (left, shortest, longest) = (left + 1, least, most);
+            packets.clone_from(&peeked);
+        }
+        Self { left, longest }
+    }
+}
+
+/// Numbers a packet over the whole transport, where that was negotiated.
+fn next(last: &mut u16, ids: &ExtensionIds) -> Option<u16> {
     if !ids.has_transport_sequence() {
         return None;
     }
-    *next = next.wrapping_add(1);
-    Some(*next)
+    *last = last.wrapping_add(1);
+    Some(*last)
 }
 
-/// Writes and seals a packet.
+/// Writes and seals a packet behind what leaves before it.
 fn seal(
     header: &Header,
-    ids: &ExtensionIds,
     payload: &[&[u8]],
-    sealer: &mut Sealer,
-    stream: StreamHandle,
-    index: u64,
-) -> Option<Vec<u8>> {
-    let size: usize = payload.iter().map(|part| part.len()).sum();
-    let mut datagram = Vec::with_capacity(size + OVERHEAD);
-    header.write(ids, &mut datagram);
-    payload.iter().for_each(|part| datagram.extend_from_slice(part));
-    let length = datagram.len();
-    datagram.resize(length + TAG_MAX, 0);
-    match sealer.seal_rtp(stream, index, &mut datagram, length) {
-        Ok(end) => {
-            datagram.truncate(end);
-            Some(datagram)
+    padding: usize,
+    (stream, index): (StreamHandle, u64),
+    wire: &mut Wire<'_>,
+) {
+    let Wire { path, ids, sealer, outgoing } = wire;
+    outgoing.push(*path, |datagrams| {
+        let start = datagrams.len();
+        header.write(ids, padding > 0, datagrams);
+        payload.iter().for_each(|part| datagrams.extend_from_slice(part));
+        if padding > 0 {
+            datagrams.resize(datagrams.len() + padding, 0);
+            *datagrams.last_mut()? = padding as u8;
         }
-        Err(error) => {
-            tracing::debug!(%error, "packet not sent");
-            None
+        let length = datagrams.len() - start;
+        datagrams.resize(start + length + TAG_MAX, 0);
+        match sealer.seal_rtp(stream, index, &mut datagrams[start..], length) {
+            Ok(end) => {
+                datagrams.truncate(start + end);
+                Some(())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "packet not sent");
+                None
+            }
         }
-    }
+    });
 }
 
 /// The longest tag of any profile.
 const TAG_MAX: usize = 16;
-/// Header, extensions and tag.
-const OVERHEAD: usize = 64;

@@ -8,9 +8,10 @@ use super::{
     header::{ExtensionIds, Extensions, Header},
     receiver::Receiver,
     reports::{self, Listener},
-    sender::Sender,
+    sender::{Sender, Wire},
     *,
 };
+use crate::Transmit;
 
 fn mid(text: &str) -> Mid {
     Mid::new(text).expect("short")
@@ -74,11 +75,28 @@ struct Slot {
     sender: Sender,
     sealer: Sealer,
     opener: Opener,
+    outgoing: Outgoing,
     now: Instant,
 }
 
 const SSRC: u32 = 100;
 const REPAIR: u32 = 101;
+
+/// What arrives: from which source, its number, its payload.
+type Arrived = (u32, u64, Vec<u8>);
+
+const fn packet(mid: Mid, sequence: u64, payload: &[u8]) -> SentPacket<'_> {
+    SentPacket {
+        mid,
+        codec: Codec::Vp8,
+        sequence,
+        timestamp: 0,
+        marker: true,
+        payload,
+        captured: None,
+        audio_level: None,
+    }
+}
 
 impl Slot {
     fn new() -> Self {
@@ -88,78 +106,65 @@ impl Slot {
         let payload_types = BTreeMap::from([(Codec::Vp8, (96, Some(97)))]);
         sender.add_section(mid("v"), MediaKind::Video, (SSRC, Some(REPAIR)), "cname", payload_types);
         sender.bind(&mut sealer);
-        Self { sender, sealer, opener: Opener::new(&keys.server), now: Instant::now() }
+        let (opener, outgoing) = (Opener::new(&keys.server), Outgoing::new());
+        Self { sender, sealer, opener, outgoing, now: Instant::now() }
     }
 
-    /// Sends a packet; returns what arrives.
-    fn send(&mut self, sequence: u64) -> Option<(u32, u64, Vec<u8>)> {
-        let packet = ReceivedPacket {
-            sequence,
-            timestamp: 0,
-            marker: true,
-            payload: Arc::from(sequence.to_be_bytes()),
-            captured: None,
-            audio_level: None,
-        };
-        let packet = SentPacket { mid: mid("v"), codec: Codec::Vp8, packet };
-        let datagram = self.sender.send(packet, &ExtensionIds::default(), &mut self.sealer, self.now)?;
-        Some(self.open(datagram))
+    fn with<T>(&mut self, what: impl FnOnce(&mut Sender, &mut Wire<'_>, Instant) -> T) -> T {
+        let Self { sender, sealer, outgoing, now, .. } = self;
+        let path = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
+        what(sender, &mut Wire { path, ids: &ExtensionIds::default(), sealer, outgoing }, *now)
     }
 
-    /// Asks for packets again; returns what arrives.
-    fn ask(&mut self, numbers: &[u16]) -> Vec<(u32, u64, Vec<u8>)> {
-        let ids = ExtensionIds::default();
-        let numbers = numbers.iter().copied();
-        let repairs = self.sender.repair(SSRC, numbers, &ids, &mut self.sealer, self.now);
-        repairs.into_iter().map(|datagram| self.open(datagram)).collect()
+    /// Sends packets with these payloads, numbered from `first` on; returns what arrives, run by run.
+    fn send(&mut self, first: u64, payloads: &[Vec<u8>]) -> Vec<Vec<Arrived>> {
+        let packets = (first..).zip(payloads);
+        let packets = packets.map(|(sequence, payload)| packet(mid("v"), sequence, payload));
+        self.with(|sender, wire, now| sender.send(packets, wire, now));
+        self.arrive()
     }
 
-    fn open(&mut self, mut datagram: Vec<u8>) -> (u32, u64, Vec<u8>) {
-        let opened = self.opener.open_rtp(&mut datagram).expect("authentic and new");
-        (opened.ssrc, opened.index, datagram[opened.payload()].to_vec())
+    fn repair(&mut self, sequence: u64, payload: &[u8]) -> Vec<Arrived> {
+        self.with(|sender, wire, _| sender.repair(packet(mid("v"), sequence, payload), wire));
+        self.arrive().concat()
+    }
+
+    fn arrive(&mut self) -> Vec<Vec<Arrived>> {
+        let mut runs = Vec::new();
+        while let Some(run) = self.outgoing.next_run() {
+            let open = |datagram: &[u8]| {
+                let mut bytes = datagram.to_vec();
+                let opened = self.opener.open_rtp(&mut bytes).expect("authentic and new");
+                let (_, payload) =
+                    Header::read(&bytes[..opened.length], opened.header, &ExtensionIds::default())
+                        .expect("RTP");
+                (opened.ssrc, opened.index, bytes[payload].to_vec())
+            };
+            runs.push(run.iter().map(open).collect());
+        }
+        runs
     }
 }
 
 #[test]
-fn what_is_asked_for_comes_again_under_a_number_of_the_repairs() {
+fn repairs_have_numbers_of_their_own_and_are_of_what_was_sent() {
     let mut slot = Slot::new();
-    (10..20).for_each(|sequence| assert_eq!(slot.send(sequence).expect("sent").1, sequence));
-    let repaired = |number: u64| [&(number as u16).to_be_bytes()[..], &number.to_be_bytes()].concat();
-    let asked = slot.ask(&[12, 14, 500]);
-    assert_eq!(asked, [(REPAIR, 1, repaired(12)), (REPAIR, 2, repaired(14))]);
-    assert_eq!(slot.ask(&[12, 13]), [(REPAIR, 3, repaired(13))], "the other one is still on its way");
-    for _ in 0..20 {
-        slot.now += Duration::from_millis(60);
-        slot.ask(&[12]);
-    }
-    assert_eq!(slot.ask(&[12]), [], "not for ever");
-    assert!(slot.send(15).is_none(), "no number is sealed twice");
+    let sent = slot.send(10, &[b"ten".to_vec(), b"eleven".to_vec()]).concat();
+    assert_eq!(sent, [(SSRC, 10, b"ten".to_vec()), (SSRC, 11, b"eleven".to_vec())]);
+    assert_eq!(slot.repair(11, b"eleven"), [(REPAIR, 1, b"\0\x0beleven".to_vec())]);
+    assert_eq!(slot.repair(10, b"ten"), [(REPAIR, 2, b"\0\x0aten".to_vec())]);
+    assert_eq!(slot.repair(12, b"twelve"), [], "it was not sent");
+    assert_eq!(slot.send(11, &[b"again".to_vec()]).concat(), [], "no number is sealed twice");
 }
 
 #[test]
-fn nothing_is_sent_again_once_it_is_forgotten_or_old() {
+fn the_parts_of_a_frame_leave_as_one_run_though_some_are_a_byte_longer() {
     let mut slot = Slot::new();
-    slot.send(10).expect("sent");
-    slot.sender.forget_history(mid("v"));
-    assert_eq!(slot.ask(&[10]), []);
-    slot.send(11).expect("sent");
-    slot.now += Duration::from_secs(3);
-    slot.send(12).expect("sent");
-    assert_eq!(slot.ask(&[11]), []);
-    assert_eq!(slot.ask(&[12]).len(), 1);
-}
-
-#[test]
-fn a_flood_of_requests_costs_no_more_than_its_share() {
-    let mut slot = Slot::new();
-    (0..400).for_each(|sequence| _ = slot.send(sequence).expect("sent"));
-    let all: Vec<u16> = (0..=u16::MAX).collect();
-    let mut repaired = 0;
-    for _ in 0..200 {
-        slot.now += Duration::from_millis(1);
-        repaired += slot.ask(&all).len();
-    }
-    assert!(repaired <= 400 * 5, "{repaired} packets were sent again");
+    let parts: Vec<Vec<u8>> = [1000, 1000, 1001, 1002, 400, 1002, 998].map(|length| vec![7; length]).into();
+    let runs = slot.send(10, &parts);
+    assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2]);
+    let payloads: Vec<Vec<u8>> = runs.concat().into_iter().map(|(_, _, payload)| payload).collect();
+    assert_eq!(payloads, parts, "padding is none of it");
 }
 
 /// Notes what is heard.
@@ -221,28 +226,28 @@ fn str0m_says_nothing_of_media_however_long_it_lasts() {
     let offer = client.create_offer(20, 20, 30, false).expect("new sections");
     let answer = server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
     client.accept_answer(&answer).expect("a good answer");
-    let mut now = start;
+    let (mut now, mut outgoing) = (start, Outgoing::new());
     while now < start + Duration::from_secs(600) {
         now += Duration::from_millis(100);
         client.handle_timeout(now);
-        server.handle_timeout(now);
+        server.handle_timeout(now, &mut outgoing);
         loop {
             let mut moved = false;
             while let crate::ClientOutput::Transmit(Transmit { source, destination, bytes }) =
                 client.poll_output()
             {
-                server.handle_datagram(Datagram { source, destination, bytes: &bytes }, now);
+                let datagram = Datagram { source, destination, bytes: &bytes };
+                let _ = server.handle_datagram(datagram, Vec::new(), now);
+                while server.poll_output(&mut outgoing).is_some() {}
                 moved = true;
             }
-            loop {
-                match server.poll_output() {
-                    Output::Transmit(Transmit { source, destination, bytes }) => {
-                        client.handle_datagram(Datagram { source, destination, bytes: &bytes }, now);
-                        moved = true;
-                    }
-                    Output::Wait(_) => break,
-                    Output::Packet(..) | Output::KeyframeRequest(_) | Output::Measured(_) => {}
+            while server.poll_output(&mut outgoing).is_some() {}
+            while let Some(run) = outgoing.next_run() {
+                let Datagrams { source, destination, .. } = run;
+                for bytes in run.iter() {
+                    client.handle_datagram(Datagram { source, destination, bytes }, now);
                 }
+                moved = true;
             }
             if !moved {
                 break;

@@ -1,22 +1,25 @@
 //! Forwarding: packets of sources in, each subscriber's share out.
 
+mod encoding;
 mod keyframe;
+mod repair;
 mod slot;
 mod source;
 mod speech;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Mid, ParticipantId, Rid};
+use slab::Slab;
 
 use crate::media::{MediaCommand, MediaNotice, SourceId};
+use encoding::Spare;
 use keyframe::KeyframeRequests;
-use slot::{Change, Slot};
-use source::Source;
+use slot::{Change, Reference, Slot};
+use source::{Source, Taker};
 
 /// Forwards media among the peers of one shard.
 ///
@@ -24,44 +27,65 @@ use source::Source;
 /// drain [`poll_notice`](Self::poll_notice).
 #[derive(Debug, Default)]
 pub struct Forwarder {
-    sources: BTreeMap<SourceId, Source>,
+    sources: Slab<Source>,
+    by_id: BTreeMap<SourceId, usize>,
     /// Which source a section of a publisher carries.
-    ingress: BTreeMap<(ParticipantId, Mid), SourceId>,
-    subscribers: BTreeMap<ParticipantId, BTreeMap<Mid, Slot>>,
+    ingress: BTreeMap<(ParticipantId, Mid), usize>,
+    subscribers: Slab<Subscriber>,
+    by_peer: BTreeMap<ParticipantId, usize>,
     /// Sources with packets that are not forwarded yet.
-    fresh: BTreeSet<SourceId>,
+    fresh: Vec<usize>,
     /// Encodings that owe a key frame.
-    owing: BTreeSet<(SourceId, Rid)>,
+    owing: BTreeSet<(usize, Rid)>,
     /// Sources on which somebody may be heard.
-    heard: BTreeSet<SourceId>,
-    /// Sections whose history is nobody's any more.
-    forgotten: Vec<(ParticipantId, Mid)>,
+    heard: BTreeSet<usize>,
+    /// Sections whose occupant has gone.
+    left: Vec<(ParticipantId, Mid)>,
     notices: VecDeque<MediaNotice>,
-    /// Who was served first in the last turn; the next one begins behind it.
-    served_first: Option<ParticipantId>,
-    /// Reused for every subscriber's share.
-    share: Vec<OutgoingPacket>,
+    /// Turns so far: who is served first changes with each.
+    turns: usize,
+    /// Used again in every turn: who gets something, and the share of one slot.
+    targets: Vec<usize>,
+    share: Vec<Reference>,
+    spare: Spare,
     forwarded: u64,
     rates_at: Option<Instant>,
     seed: u64,
-    /// The time of the latest turn or command.
-    now: Option<Instant>,
+}
+
+/// Somebody who may take something.
+#[derive(Debug)]
+struct Subscriber {
+    peer: ParticipantId,
+    slots: Vec<Slot>,
+    /// Slots that get something in this turn.
+    due: Vec<usize>,
 }
 
 /// Where a subscriber's packets and a publisher's key-frame requests go.
 pub trait Egress {
+    /// Returns whether anything can be sent now. While it cannot, packets wait without numbers, and old ones are given up.
+    fn has_room(&self) -> bool;
+
     /// Sends packets to one subscriber, in this order.
-    fn send(&mut self, peer: ParticipantId, packets: &[OutgoingPacket]);
+    fn send<'a>(
+        &mut self,
+        peer: ParticipantId,
+        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
+    );
+
+    /// Sends a packet again as a repair (RFC 4588), if it was sent before.
+    fn repair(&mut self, peer: ParticipantId, packet: OutgoingPacket<'_>);
 
     /// Asks a publisher for a key frame of an encoding on one of its sections.
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid, rid: Rid);
 
-    /// Drops what was sent to a subscriber on a section: none of it may be sent again.
-    fn forget(&mut self, peer: ParticipantId, mid: Mid);
+    /// What occupied a section of a subscriber has gone; the next occupant has a time of its own.
+    fn leave(&mut self, peer: ParticipantId, mid: Mid);
 }
 
 /// One RTP packet as it came from a publisher.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePacket {
     /// Extended sequence number (RFC 3550 appendix A.1).
     pub sequence: u64,
@@ -69,23 +93,35 @@ pub struct SourcePacket {
     pub timestamp: u32,
     /// Marker bit.
     pub marker: bool,
-    /// RTP payload; empty for padding.
-    pub payload: Arc<[u8]>,
-    /// When it was captured, on the publisher's clock moved by one constant per publisher; none until that is known.
+    /// RTP payload; empty for padding. Best in a buffer of [`Forwarder::take_buffer`].
+    pub payload: Vec<u8>,
+    /// When it was captured, on the publisher's clock moved by one distance per publisher; none until that is known.
     pub captured: Option<Instant>,
     /// How loud it is, if it says so.
     pub audio_level: Option<AudioLevel>,
 }
 
-/// One RTP packet for a subscriber.
-#[derive(Debug, Clone)]
-pub struct OutgoingPacket {
+/// One RTP packet for a subscriber: a publisher's, with the numbers of the subscriber's section.
+#[derive(Debug, Clone, Copy)]
+pub struct OutgoingPacket<'a> {
     /// The section of the subscriber that carries it.
     pub mid: Mid,
     /// How it is encoded.
     pub codec: Codec,
-    /// The packet, with the sequence number and timestamp of the slot.
-    pub packet: SourcePacket,
+    /// Extended sequence number.
+    pub sequence: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// The packet as it came.
+    pub source: &'a SourcePacket,
+}
+
+impl OutgoingPacket<'_> {
+    /// Returns a copy of the packet as the subscriber sees it.
+    #[must_use]
+    pub fn rewritten(&self) -> SourcePacket {
+        SourcePacket { sequence: self.sequence, timestamp: self.timestamp, ..self.source.clone() }
+    }
 }
 
 impl Forwarder {
@@ -97,71 +133,107 @@ impl Forwarder {
 
     /// Carries out what concerns routes; peers and their descriptions are the shard's.
     pub fn handle_command(&mut self, command: &MediaCommand, now: Instant) {
-        self.now = Some(now);
         match *command {
             MediaCommand::AcceptOffer { peer, ref slots, .. } => {
-                let sections = self.subscribers.entry(peer).or_default();
-                for mid in slots.iter().flat_map(|slot| [slot.audio, slot.video]) {
-                    sections.entry(mid).or_default();
-                }
+                let mids = slots.iter().flat_map(|slot| [slot.audio, slot.video]);
+                self.add_slots(peer, mids);
             }
             MediaCommand::RemovePeer { peer } => self.remove_peer(peer),
             MediaCommand::PutSource { source, peer, mid, codec, first_timestamp, simulcast } => {
-                let fresh = Source::new(peer, mid, codec, first_timestamp, simulcast, now);
-                self.put_source(source, fresh, now);
+                let fresh = Source::new(source, (peer, mid), codec, first_timestamp, simulcast, now);
+                self.put_source(fresh, now);
             }
             MediaCommand::EnableSource { source, enabled } => self.enable_source(source, enabled, now),
             MediaCommand::RemoveSource { source } => self.remove_source(source),
-            MediaCommand::Bind { peer, mid, source, layer } => self.bind(peer, mid, source, layer, now),
+            MediaCommand::Bind { peer, mid, source, layer } => {
+                let taker = self.taker(peer, mid);
+                if let Some(taker) = taker {
+                    self.unbind(taker);
+                    self.bind(taker, source, layer, now);
+                }
+            }
             MediaCommand::SetLayer { peer, mid, layer } => self.set_layer(peer, mid, layer, now),
-            MediaCommand::Unbind { peer, mid } => self.unbind(peer, mid),
+            MediaCommand::Unbind { peer, mid } => {
+                if let Some(taker) = self.taker(peer, mid) {
+                    self.unbind(taker);
+                }
+            }
         }
     }
 
+    /// Returns a buffer for the payload of the next packet. Buffers come back when their packets are forgotten.
+    #[must_use]
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        self.spare.take()
+    }
+
+    /// Takes back a buffer that was not used.
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        self.spare.give(buffer);
+    }
+
     /// Takes one packet in. What belongs to no source, or to a disabled one, is dropped.
-    pub fn ingest(&mut self, peer: ParticipantId, mid: Mid, rid: Rid, packet: SourcePacket) {
-        let Some(id) = self.ingress.get(&(peer, mid)) else { return };
-        let Some(source) = self.sources.get_mut(id) else { return };
+    pub fn ingest(&mut self, peer: ParticipantId, mid: Mid, rid: Rid, packet: SourcePacket, now: Instant) {
+        let place = self.ingress.get(&(peer, mid)).copied();
+        let Some((place, source)) = place.and_then(|place| Some((place, self.sources.get_mut(place)?)))
+        else {
+            return self.spare.give(packet.payload);
+        };
         let level = packet.audio_level;
-        if source.ingest(rid, packet, self.now) {
-            self.fresh.insert(*id);
-            if let (Some(level), Some(now)) = (level, self.now) {
-                source.speech.hear(level, now);
-                self.heard.insert(*id);
-            }
+        if let Err(packet) = source.ingest(rid, packet, now, &mut self.spare) {
+            return self.spare.give(packet.payload);
+        }
+        if !std::mem::replace(&mut source.is_fresh, true) {
+            self.fresh.push(place);
+        }
+        if let Some(level) = level {
+            source.speech.hear(level, now);
+            self.heard.insert(place);
         }
     }
 
     /// Hands everything that was taken in to its subscribers, one subscriber after the other, and asks publishers for
     /// the key frames that are due.
     pub fn forward(&mut self, egress: &mut impl Egress, now: Instant) {
-        self.now = Some(now);
-        for (peer, mid) in self.forgotten.drain(..) {
-            egress.forget(peer, mid);
+        for (peer, mid) in self.left.drain(..) {
+            egress.leave(peer, mid);
         }
-        let targets: BTreeSet<ParticipantId> = self.fresh_sources().flat_map(Source::subscribers).collect();
-        // Whoever comes first gets the shortest delay; taking turns shares it.
-        let first = self.served_first.and_then(|last| targets.range(last..).find(|id| **id != last)).copied();
-        let behind = first.map_or_else(Vec::new, |first| targets.range(first..).copied().collect());
-        let before = targets.iter().copied().take_while(|id| first.is_none_or(|first| *id < first));
-        for peer in behind.into_iter().chain(before) {
-            self.serve(peer, egress, now);
-        }
-        self.served_first = first.or_else(|| targets.first().copied()).or(self.served_first);
-        for id in std::mem::take(&mut self.fresh) {
-            if let Some(source) = self.sources.get_mut(&id) {
-                source.settle();
-            }
+        if egress.has_room() {
+            self.serve_all(egress, now);
         }
         self.request_keyframes(egress, now);
         self.report_speech(now);
         self.report_rates(now);
     }
 
+    /// Sends a packet of a subscriber's section again, if it was sent, is left, and has not been sent again too often.
+    ///
+    /// * `number`: its sequence number there.
+    /// * `round_trip`: to the subscriber.
+    pub fn repair(
+        &mut self,
+        (peer, mid): (ParticipantId, Mid),
+        number: u16,
+        round_trip: Duration,
+        egress: &mut impl Egress,
+        now: Instant,
+    ) {
+        let Some(taker) = self.taker(peer, mid) else { return };
+        let slot = &mut self.subscribers[taker.subscriber].slots[taker.slot];
+        let Some(source) = slot.occupant().and_then(|place| self.sources.get_mut(place)) else { return };
+        source.encodings_mut().for_each(|(_, encoding)| encoding.index());
+        if let Some(reference) = slot.repair(source, number, round_trip, now)
+            && let Some(packet) = outgoing(source, mid, reference)
+        {
+            egress.repair(peer, packet);
+        }
+    }
+
     /// Notes that a subscriber lost its picture on a section and asks for a key frame.
     pub fn keyframe_requested(&mut self, peer: ParticipantId, mid: Mid, now: Instant) {
-        let slot = self.subscribers.get(&peer).and_then(|sections| sections.get(&mid));
-        if let Some((slot, source)) = slot.and_then(|slot| Some((slot, slot.source()?))) {
+        let Some(taker) = self.taker(peer, mid) else { return };
+        let slot = &self.subscribers[taker.subscriber].slots[taker.slot];
+        if let Some(source) = slot.occupant() {
             self.owe_keyframe(source, slot.layer(), |requests| requests.want(now));
         }
     }
@@ -175,9 +247,9 @@ impl Forwarder {
     /// Returns when [`forward`](Self::forward) must be called again although nothing arrived.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let due = |(id, rid): &(SourceId, Rid)| self.sources.get(id)?.encoding(*rid)?.keyframe.due();
+        let due = |(place, rid): &(usize, Rid)| self.sources.get(*place)?.encoding(*rid)?.keyframe.due();
         let keyframes = self.owing.iter().filter_map(due);
-        let speech = self.heard.iter().filter_map(|id| self.sources.get(id)?.speech.deadline());
+        let speech = self.heard.iter().filter_map(|place| self.sources.get(*place)?.speech.deadline());
         keyframes.chain(speech).min()
     }
 
@@ -187,12 +259,35 @@ impl Forwarder {
         self.forwarded
     }
 
+    /// Checks what must be true of every shard. For tests and simulators: costs a walk over everything.
+    ///
+    /// # Panics
+    /// When the forwarder is at fault.
+    pub fn check_invariants(&self) {
+        for (place, source) in &self.sources {
+            assert_eq!(self.by_id.get(&source.id), Some(&place), "every source is found");
+            source.check_invariants();
+            for taker in &source.takers {
+                let slot = &self.subscribers[taker.subscriber].slots[taker.slot];
+                assert_eq!(slot.occupant(), Some(place), "whoever is served takes it");
+            }
+        }
+        for (place, subscriber) in &self.subscribers {
+            assert_eq!(self.by_peer.get(&subscriber.peer), Some(&place), "every subscriber is found");
+            subscriber.slots.iter().for_each(Slot::check_invariants);
+        }
+        assert!(self.share.is_empty() && self.targets.is_empty(), "nothing is left of a turn");
+        assert_eq!((self.by_id.len(), self.by_peer.len()), (self.sources.len(), self.subscribers.len()));
+    }
+
     /// Returns whether nothing is left of any peer.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.sources.is_empty()
+            && self.by_id.is_empty()
             && self.ingress.is_empty()
             && self.subscribers.is_empty()
+            && self.by_peer.is_empty()
             && self.fresh.is_empty()
             && self.owing.is_empty()
             && self.heard.is_empty()
@@ -200,42 +295,84 @@ impl Forwarder {
             && self.share.is_empty()
     }
 
-    fn fresh_sources(&self) -> impl Iterator<Item = &Source> {
-        self.fresh.iter().filter_map(|id| self.sources.get(id))
+    /// Serves everybody for whom something came: subscribers outside, packets inside, so that the keys of one stay at hand.
+    fn serve_all(&mut self, egress: &mut impl Egress, now: Instant) {
+        let Self { sources, subscribers, fresh, targets, .. } = self;
+        for place in fresh.iter() {
+            let Some(source) = sources.get(*place) else { continue };
+            for taker in &source.takers {
+                let due = &mut subscribers[taker.subscriber].due;
+                if due.is_empty() {
+                    targets.push(taker.subscriber);
+                }
+                due.push(taker.slot);
+            }
+        }
+        // Whoever comes first gets the shortest delay; taking turns shares it.
+        let mut targets = std::mem::take(&mut self.targets);
+        if !targets.is_empty() {
+            let first = self.turns % targets.len();
+            targets.rotate_left(first);
+            self.turns = self.turns.wrapping_add(1);
+        }
+        for target in targets.drain(..) {
+            self.serve(target, egress, now);
+        }
+        self.targets = targets;
+        for place in self.fresh.drain(..) {
+            if let Some(source) = self.sources.get_mut(place) {
+                source.settle();
+            }
+        }
     }
 
-    fn serve(&mut self, peer: ParticipantId, egress: &mut impl Egress, now: Instant) {
-        let Some(sections) = self.subscribers.get_mut(&peer) else { return };
-        for (mid, slot) in sections {
-            let Some(id) = slot.source().filter(|id| self.fresh.contains(id)) else { continue };
-            let Some(source) = self.sources.get(&id) else { continue };
-            let Some(change) = slot.collect(*mid, source, now, &mut self.share) else { continue };
-            let (mid, layer) = (*mid, slot.layer());
-            self.notices.push_back(match change {
-                Change::Began(start) => MediaNotice::Bound {
+    fn serve(&mut self, place: usize, egress: &mut impl Egress, now: Instant) {
+        let Self { sources, subscribers, share, notices, forwarded, .. } = self;
+        let Subscriber { peer, slots, due } = &mut subscribers[place];
+        let mut starved = Vec::new();
+        for slot in due.drain(..) {
+            let slot = &mut slots[slot];
+            let Some((occupant, source)) = slot.occupant().and_then(|one| Some((one, sources.get(one)?)))
+            else {
+                continue;
+            };
+            let change = slot.collect(source, now, share);
+            let (peer, mid, layer) = (*peer, slot.mid, slot.layer());
+            match change {
+                Some(Change::Began(start)) => notices.push_back(MediaNotice::Bound {
                     peer,
                     mid,
-                    source: id,
+                    source: source.id,
                     codec: source.codec,
                     first_sequence: start.sequence as u16,
                     first_timestamp: start.timestamp,
                     layer,
-                },
-                Change::Switched => MediaNotice::Switched { peer, mid, source: id, layer },
-            });
+                }),
+                Some(Change::Switched) => {
+                    notices.push_back(MediaNotice::Switched { peer, mid, source: source.id, layer });
+                }
+                Some(Change::Cut) if slot.is_waiting() => starved.push((occupant, layer)),
+                Some(Change::Cut) | None => {}
+            }
+            if !share.is_empty() {
+                *forwarded += share.len() as u64;
+                let packets = share.iter().map(|reference| {
+                    outgoing(source, mid, *reference).expect("what was numbered just now is there")
+                });
+                egress.send(peer, packets);
+                share.clear();
+            }
         }
-        if !self.share.is_empty() {
-            self.forwarded += self.share.len() as u64;
-            egress.send(peer, &self.share);
-            self.share.clear();
+        for (source, layer) in starved {
+            self.owe_keyframe(source, layer, |requests| requests.want(now));
         }
     }
 
     fn request_keyframes(&mut self, egress: &mut impl Egress, now: Instant) {
         let sources = &mut self.sources;
-        self.owing.retain(|(id, rid)| {
-            let Some(source) = sources.get_mut(id) else { return false };
-            let is_idle = source.sections.is_empty() || !source.enabled;
+        self.owing.retain(|(place, rid)| {
+            let Some(source) = sources.get_mut(*place) else { return false };
+            let is_idle = source.takers.is_empty() || !source.enabled;
             let (peer, mid) = (source.peer, source.mid);
             let requests = &mut source.encoding_mut(*rid).keyframe;
             if is_idle {
@@ -251,10 +388,10 @@ impl Forwarder {
 
     fn report_speech(&mut self, now: Instant) {
         let Self { sources, notices, .. } = self;
-        self.heard.retain(|id| {
-            let Some(source) = sources.get_mut(id) else { return false };
+        self.heard.retain(|place| {
+            let Some(source) = sources.get_mut(*place) else { return false };
             if let Some(level) = source.speech.report(now) {
-                notices.push_back(MediaNotice::Speaking { peer: source.peer, source: *id, level });
+                notices.push_back(MediaNotice::Speaking { peer: source.peer, source: source.id, level });
                 return level.is_some();
             }
             true
@@ -269,120 +406,174 @@ impl Forwarder {
             return;
         }
         self.rates_at = Some(now);
-        for (id, source) in &mut self.sources {
-            let rates: Vec<_> =
-                source.take_bytes().map(|(rid, bytes)| (rid, Bitrate::of(bytes, passed))).collect();
+        for (_, source) in &mut self.sources {
+            let (peer, id) = (source.peer, source.id);
+            let bytes = source.encodings_mut().map(|(rid, encoding)| (rid, encoding.take_bytes()));
+            let came = bytes.filter(|(_, bytes)| *bytes > 0);
+            let rates: Vec<_> = came.map(|(rid, bytes)| (rid, Bitrate::of(bytes, passed))).collect();
             if !rates.is_empty() {
-                self.notices.push_back(MediaNotice::Rates { peer: source.peer, source: *id, rates });
+                self.notices.push_back(MediaNotice::Rates { peer, source: id, rates });
             }
         }
     }
 
-    fn put_source(&mut self, id: SourceId, mut source: Source, now: Instant) {
-        if let Some(earlier) = self.sources.remove(&id) {
-            self.leave_section(id, &earlier);
-            source.enabled = earlier.enabled;
-            source.sections = earlier.sections;
+    fn add_slots(&mut self, peer: ParticipantId, mids: impl Iterator<Item = Mid>) {
+        let subscribers = &mut self.subscribers;
+        let place = *self
+            .by_peer
+            .entry(peer)
+            .or_insert_with(|| subscribers.insert(Subscriber { peer, slots: Vec::new(), due: Vec::new() }));
+        let slots = &mut subscribers[place].slots;
+        for mid in mids {
+            if slots.iter().all(|slot| slot.mid != mid) {
+                slots.push(Slot::new(mid));
+            }
         }
-        self.ingress.insert((source.peer, source.mid), id);
-        self.sources.insert(id, source);
+    }
+
+    fn taker(&self, peer: ParticipantId, mid: Mid) -> Option<Taker> {
+        let subscriber = *self.by_peer.get(&peer)?;
+        let slot = self.subscribers[subscriber].slots.iter().position(|slot| slot.mid == mid)?;
+        Some(Taker { subscriber, slot })
+    }
+
+    fn put_source(&mut self, mut source: Source, now: Instant) {
+        let (id, section) = (source.id, (source.peer, source.mid));
+        let place = match self.by_id.get(&id) {
+            Some(place) => {
+                let place = *place;
+                self.leave_section(place);
+                let earlier = &mut self.sources[place];
+                earlier.clear(&mut self.spare);
+                source.enabled = earlier.enabled;
+                source.is_fresh = earlier.is_fresh;
+                source.takers = std::mem::take(&mut earlier.takers);
+                *earlier = source;
+                place
+            }
+            None => {
+                let place = self.sources.insert(source);
+                self.by_id.insert(id, place);
+                place
+            }
+        };
+        self.ingress.insert(section, place);
         // A new track has numbers and perhaps a codec of its own.
-        self.begin_anew(id, now);
+        self.begin_anew(place, now);
     }
 
     fn enable_source(&mut self, id: SourceId, enabled: bool, now: Instant) {
-        let Some(source) = self.sources.get_mut(&id).filter(|source| source.enabled != enabled) else {
-            return;
-        };
-        source.enabled = enabled;
-        source.clear();
-        // What is dropped in between must not look like loss.
-        self.begin_anew(id, now);
+        let Some(place) = self.by_id.get(&id).copied() else { return };
+        let source = &mut self.sources[place];
+        if std::mem::replace(&mut source.enabled, enabled) != enabled {
+            source.clear(&mut self.spare);
+            // What is dropped in between must not look like loss.
+            self.begin_anew(place, now);
+        }
     }
 
     /// Lets all who take a source begin at its next key frame.
-    fn begin_anew(&mut self, id: SourceId, now: Instant) {
-        let sections = self.sources.get(&id).map(|source| source.sections.clone()).unwrap_or_default();
-        for (peer, mid) in sections {
-            let slot = self.subscribers.get(&peer).and_then(|sections| sections.get(&mid));
-            let layer = slot.map_or(Rid::High, Slot::wanted);
-            self.bind(peer, mid, id, layer, now);
+    fn begin_anew(&mut self, place: usize, now: Instant) {
+        let Some(source) = self.sources.get(place) else { return };
+        let id = source.id;
+        for taker in source.takers.clone() {
+            let layer = self.subscribers[taker.subscriber].slots[taker.slot].wanted();
+            self.unbind(taker);
+            self.bind(taker, id, layer, now);
         }
     }
 
     fn remove_source(&mut self, id: SourceId) {
-        let Some(source) = self.sources.remove(&id) else { return };
-        self.leave_section(id, &source);
-        for (peer, mid) in source.sections {
-            if let Some(slot) = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid)) {
-                slot.unbind();
-                self.forgotten.push((peer, mid));
-            }
+        let Some(place) = self.by_id.get(&id).copied() else { return };
+        self.leave_section(place);
+        self.by_id.remove(&id);
+        let mut source = self.sources.remove(place);
+        source.clear(&mut self.spare);
+        for taker in source.takers {
+            let subscriber = &mut self.subscribers[taker.subscriber];
+            let slot = &mut subscriber.slots[taker.slot];
+            slot.unbind();
+            self.left.push((subscriber.peer, slot.mid));
         }
-        self.fresh.remove(&id);
-        self.owing.retain(|(owing, _)| *owing != id);
-        self.heard.remove(&id);
+        // Its place is another's next.
+        self.fresh.retain(|fresh| *fresh != place);
+        self.owing.retain(|(owing, _)| *owing != place);
+        self.heard.remove(&place);
     }
 
     /// Frees the section that carried a source, unless another source has it already.
-    fn leave_section(&mut self, id: SourceId, source: &Source) {
-        let section = (source.peer, source.mid);
-        if self.ingress.get(&section) == Some(&id) {
+    fn leave_section(&mut self, place: usize) {
+        let section = (self.sources[place].peer, self.sources[place].mid);
+        if self.ingress.get(&section) == Some(&place) {
             self.ingress.remove(&section);
         }
     }
 
     fn remove_peer(&mut self, peer: ParticipantId) {
-        for mid in self.subscribers.remove(&peer).unwrap_or_default().into_keys() {
-            self.sources.values_mut().for_each(|source| source.leave(peer, mid));
+        if let Some(place) = self.by_peer.remove(&peer) {
+            self.subscribers.remove(place);
+            for (_, source) in &mut self.sources {
+                source.takers.retain(|taker| taker.subscriber != place);
+            }
         }
-        let own: Vec<SourceId> =
-            self.sources.iter().filter(|(_, source)| source.peer == peer).map(|(id, _)| *id).collect();
-        for id in own {
+        let own = self.sources.iter().filter(|(_, source)| source.peer == peer);
+        for id in own.map(|(_, source)| source.id).collect::<Vec<_>>() {
             self.remove_source(id);
         }
     }
 
-    fn bind(&mut self, peer: ParticipantId, mid: Mid, id: SourceId, layer: Rid, now: Instant) {
-        self.unbind(peer, mid);
-        let slot = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid));
-        let (Some(slot), Some(source)) = (slot, self.sources.get_mut(&id)) else { return };
+    /// Binds a slot that is free.
+    fn bind(&mut self, taker: Taker, id: SourceId, layer: Rid, now: Instant) {
+        let Some(place) = self.by_id.get(&id).copied() else { return };
+        let source = &mut self.sources[place];
         let layer = source.offered(layer);
-        slot.bind(id, layer, source.codec, &mut self.seed);
-        source.sections.insert((peer, mid));
-        self.owe_keyframe(id, layer, |requests| requests.want_first(now));
+        let slot = &mut self.subscribers[taker.subscriber].slots[taker.slot];
+        slot.bind(place, source, layer, &mut self.seed);
+        source.takers.push(taker);
+        self.owe_keyframe(place, layer, |requests| requests.want_first(now));
     }
 
     fn set_layer(&mut self, peer: ParticipantId, mid: Mid, layer: Rid, now: Instant) {
-        let slot = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid));
-        let Some((slot, id)) = slot.and_then(|slot| slot.source().map(|id| (slot, id))) else { return };
-        let Some(layer) = self.sources.get(&id).map(|source| source.offered(layer)) else { return };
-        let is_new = layer != slot.layer();
-        slot.set_layer(layer);
-        if is_new {
-            self.owe_keyframe(id, layer, |requests| requests.want_first(now));
-        }
-    }
-
-    fn unbind(&mut self, peer: ParticipantId, mid: Mid) {
-        let Some(slot) = self.subscribers.get_mut(&peer).and_then(|sections| sections.get_mut(&mid)) else {
+        let Some(taker) = self.taker(peer, mid) else { return };
+        let slot = &mut self.subscribers[taker.subscriber].slots[taker.slot];
+        let Some((place, source)) = slot.occupant().and_then(|one| Some((one, self.sources.get(one)?)))
+        else {
             return;
         };
-        let Some(occupant) = slot.unbind() else { return };
-        self.forgotten.push((peer, mid));
-        if let Some(source) = self.sources.get_mut(&occupant) {
-            source.leave(peer, mid);
+        let layer = source.offered(layer);
+        let is_new = layer != slot.layer();
+        slot.set_layer(layer, source);
+        if is_new {
+            self.owe_keyframe(place, layer, |requests| requests.want_first(now));
         }
     }
 
-    fn owe_keyframe(&mut self, id: SourceId, rid: Rid, want: impl FnOnce(&mut KeyframeRequests)) {
-        if let Some(source) = self.sources.get_mut(&id).filter(|source| source.enabled)
-            && id.kind == MediaKind::Video
-        {
-            want(&mut source.encoding_mut(rid).keyframe);
-            self.owing.insert((id, rid));
+    fn unbind(&mut self, taker: Taker) {
+        let subscriber = &mut self.subscribers[taker.subscriber];
+        let slot = &mut subscriber.slots[taker.slot];
+        let Some(occupant) = slot.unbind() else { return };
+        self.left.push((subscriber.peer, slot.mid));
+        if let Some(source) = self.sources.get_mut(occupant) {
+            source.takers.retain(|one| *one != taker);
         }
     }
+
+    fn owe_keyframe(&mut self, place: usize, rid: Rid, want: impl FnOnce(&mut KeyframeRequests)) {
+        if let Some(source) = self.sources.get_mut(place).filter(|source| source.enabled)
+            && source.id.kind == MediaKind::Video
+        {
+            want(&mut source.encoding_mut(rid).keyframe);
+            self.owing.insert((place, rid));
+        }
+    }
+}
+
+/// Returns a packet as a subscriber gets it, while it is kept.
+fn outgoing(source: &Source, mid: Mid, reference: Reference) -> Option<OutgoingPacket<'_>> {
+    let Reference { rid, place, mapped } = reference;
+    let kept = source.encoding(rid)?.at(place)?;
+    let (sequence, timestamp) = (mapped.sequence, mapped.timestamp);
+    Some(OutgoingPacket { mid, codec: source.codec, sequence, timestamp, source: &kept.packet })
 }
 
 /// How often it is told how much comes of each source.

@@ -1,22 +1,54 @@
 //! One section of a subscriber: one outgoing RTP stream that sources occupy one after another.
 
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use roomful_rtp::{Mapped, Rewriter};
-use roomful_types::{Codec, Mid, Rid};
+use roomful_types::{Mid, Rid};
 
-use super::{OutgoingPacket, SourcePacket, source::Source};
-use crate::media::SourceId;
+use super::{
+    encoding::{Encoding, Kept},
+    repair::Repairs,
+    source::Source,
+};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slot {
+    pub(super) mid: Mid,
     /// Made at the first binding; its numbers live as long as the peer, whoever occupies the slot.
     rewriter: Option<Rewriter>,
-    occupant: Option<SourceId>,
+    /// The place of the source among all.
+    occupant: Option<usize>,
+    /// The encoding that was told to come; none before the occupant has begun.
+    told: Option<Rid>,
     /// The encoding that is wanted, and the one that comes until it does.
     wanted: Rid,
     current: Option<Rid>,
+    /// Up to which place each encoding was read. What is behind waits to be sent: it has no number yet.
+    read: [u64; 3],
+    /// Where numbers of the occupant were mapped otherwise than before, oldest first.
+    breakpoints: VecDeque<Breakpoint>,
+    repairs: Repairs,
+}
+
+/// From here on, numbers of an encoding are mapped like this.
+#[derive(Debug, Clone, Copy)]
+struct Breakpoint {
+    rid: Rid,
+    sequence: u64,
+    source_sequence: u64,
+    timestamp_offset: u32,
+}
+
+/// A packet to be sent: where it is kept, and the numbers that it gets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reference {
+    pub(super) rid: Rid,
+    pub(super) place: u64,
+    pub(super) mapped: Mapped,
 }
 
 /// What became of a slot in a turn.
@@ -26,30 +58,62 @@ pub(super) enum Change {
     Began(Mapped),
     /// The occupant goes on in another encoding.
     Switched,
+    /// Too much waited: some of it was given up.
+    Cut,
 }
 
+/// Packets that wait for one subscriber at most; more than that are given up to the next key frame. Half a second at 4 Mbit/s.
+const WAITING_MAX: u64 = 256;
+
+/// Mappings that are remembered: as many switches within the history are more than any allocation makes.
+const BREAKPOINTS_MAX: usize = 8;
+
 impl Slot {
-    pub(super) fn bind(&mut self, source: SourceId, layer: Rid, codec: Codec, seed: &mut u64) {
-        self.occupant = Some(source);
+    pub(super) fn new(mid: Mid) -> Self {
+        Self {
+            mid,
+            rewriter: None,
+            occupant: None,
+            told: None,
+            wanted: Rid::High,
+            current: None,
+            read: [0; 3],
+            breakpoints: VecDeque::new(),
+            repairs: Repairs::default(),
+        }
+    }
+
+    /// Takes a source, from what has not been forwarded yet.
+    pub(super) fn bind(&mut self, place: usize, source: &Source, layer: Rid, seed: &mut u64) {
+        self.occupant = Some(place);
         self.wanted = layer;
+        for rid in Rid::ALL {
+            self.read[rid as usize] = source.encoding(rid).map_or(0, Encoding::settled);
+        }
         self.rewriter.get_or_insert_with(|| {
             *seed = seed.wrapping_add(1);
             let mut random = SmallRng::seed_from_u64(*seed);
             // Below 2^15, so that an early loss cannot confuse the rollover counter (RFC 3711 §3.3.1).
-            Rewriter::new(codec.clock_rate(), u64::from(random.random::<u16>() >> 1), random.random())
+            Rewriter::new(source.codec.clock_rate(), u64::from(random.random::<u16>() >> 1), random.random())
         });
     }
 
-    pub(super) fn unbind(&mut self) -> Option<SourceId> {
+    /// Ends the occupancy: nothing of it is sent any more, nor again.
+    pub(super) fn unbind(&mut self) -> Option<usize> {
         if let Some(rewriter) = &mut self.rewriter {
             rewriter.unbind();
         }
         self.current = None;
+        self.told = None;
+        self.breakpoints.clear();
         self.occupant.take()
     }
 
     /// Wants another encoding of the occupant from its next key frame on.
-    pub(super) const fn set_layer(&mut self, layer: Rid) {
+    pub(super) fn set_layer(&mut self, layer: Rid, source: &Source) {
+        if self.current != Some(layer) && self.wanted != layer {
+            self.read[layer as usize] = source.encoding(layer).map_or(0, Encoding::settled);
+        }
         self.wanted = layer;
     }
 
@@ -63,55 +127,130 @@ impl Slot {
         self.current.unwrap_or(self.wanted)
     }
 
-    pub(super) const fn source(&self) -> Option<SourceId> {
+    /// Returns whether it waits for a packet to begin with.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.current.is_none()
+    }
+
+    pub(super) const fn occupant(&self) -> Option<usize> {
         self.occupant
     }
 
-    /// Adds the occupant's fresh packets to a subscriber's share. Returns what changed, if anything did.
+    /// Numbers what waits, in the order in which it is sent now. Returns what changed, if anything did.
     pub(super) fn collect(
         &mut self,
-        mid: Mid,
         source: &Source,
         now: Instant,
-        share: &mut Vec<OutgoingPacket>,
+        share: &mut Vec<Reference>,
     ) -> Option<Change> {
         let mut change = None;
         // What came of the encoding before it still belongs before a switch.
         let before = self.current.filter(|current| *current != self.wanted);
         for rid in before.into_iter().chain([self.wanted]) {
             let Some(encoding) = source.encoding(rid) else { continue };
-            for (place, kept) in encoding.fresh() {
-                let packet = &kept.packet;
-                let rewriter = self.rewriter.as_mut()?;
-                let mut add = |packet: &SourcePacket, mapped: Mapped| {
-                    let Mapped { sequence, timestamp } = mapped;
-                    let packet = SourcePacket { sequence, timestamp, ..packet.clone() };
-                    share.push(OutgoingPacket { mid, codec: source.codec, packet });
-                };
+            if self.skip_what_is_too_much(rid, encoding) {
+                change = Some(Change::Cut);
+            }
+            for (place, kept) in encoding.from(self.read[rid as usize]) {
                 if self.current == Some(rid) {
-                    if let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, now) {
-                        add(packet, mapped);
-                    }
+                    self.add(rid, place, kept, now, share);
                 } else if kept.is_start && rid == self.wanted {
-                    let (mapped, changed) = match self.current {
-                        None => {
-                            let mapped = rewriter.bind(packet.sequence, packet.timestamp, now);
-                            (mapped, Change::Began(mapped))
-                        }
-                        Some(_) => {
-                            (rewriter.switch(packet.sequence, packet.timestamp, now), Change::Switched)
-                        }
-                    };
-                    (self.current, change) = (Some(rid), Some(changed));
-                    add(packet, mapped);
-                    for late in encoding.overtakers_of(place) {
-                        if let Some(mapped) = rewriter.map(late.sequence, late.timestamp, now) {
-                            add(late, mapped);
-                        }
+                    change = self.begin(rid, place, kept, now, share).or(change);
+                    for (place, late) in encoding.overtakers_of(place) {
+                        self.add(rid, place, late, now, share);
                     }
                 }
             }
+            self.read[rid as usize] = encoding.end();
         }
         change
+    }
+
+    /// Finds the packet of the occupant that was sent under a number, unless it may not be sent again.
+    pub(super) fn repair(
+        &mut self,
+        source: &Source,
+        number: u16,
+        round_trip: Duration,
+        now: Instant,
+    ) -> Option<Reference> {
+        let highest = self.rewriter.as_ref()?.highest_sequence()?;
+        let sequence = highest.checked_sub((highest as u16).wrapping_sub(number).into())?;
+        let breakpoint = self.breakpoints.iter().rev().find(|breakpoint| breakpoint.sequence <= sequence)?;
+        let Breakpoint { rid, source_sequence, timestamp_offset, .. } = *breakpoint;
+        let encoding = source.encoding(rid)?;
+        let place = encoding.find(source_sequence + (sequence - breakpoint.sequence))?;
+        let packet = &encoding.at(place)?.packet;
+        let is_allowed = self.repairs.spend(sequence, packet.payload.len(), round_trip, now);
+        let timestamp = packet.timestamp.wrapping_add(timestamp_offset);
+        is_allowed.then_some(Reference { rid, place, mapped: Mapped { sequence, timestamp } })
+    }
+
+    /// Panics when more is remembered than may be.
+    pub(super) fn check_invariants(&self) {
+        assert!(self.breakpoints.len() <= BREAKPOINTS_MAX);
+        let sequences = self.breakpoints.iter().map(|breakpoint| breakpoint.sequence);
+        assert!(sequences.is_sorted(), "numbers only grow");
+        assert!(self.occupant.is_some() || (self.breakpoints.is_empty() && self.current.is_none()));
+    }
+
+    /// Gives up what waits when it is too much, or when the history has not got all of it any more.
+    fn skip_what_is_too_much(&mut self, rid: Rid, encoding: &Encoding) -> bool {
+        let read = &mut self.read[rid as usize];
+        if *read >= encoding.first() && encoding.end() - *read <= WAITING_MAX {
+            return false;
+        }
+        *read = encoding.latest_start().filter(|start| start >= read).unwrap_or_else(|| encoding.end());
+        let is_current = self.current == Some(rid);
+        if is_current {
+            self.current = None;
+        }
+        is_current
+    }
+
+    /// Goes on with an encoding from this packet of it on.
+    fn begin(
+        &mut self,
+        rid: Rid,
+        place: u64,
+        kept: &Kept,
+        now: Instant,
+        share: &mut Vec<Reference>,
+    ) -> Option<Change> {
+        let packet = &kept.packet;
+        let rewriter = self.rewriter.as_mut()?;
+        let (mapped, change) = match self.told {
+            None => {
+                let mapped = rewriter.bind(packet.sequence, packet.timestamp, now);
+                (mapped, Some(Change::Began(mapped)))
+            }
+            Some(told) => {
+                let mapped = rewriter.switch(packet.sequence, packet.timestamp, now);
+                (mapped, (told != rid).then_some(Change::Switched))
+            }
+        };
+        self.told = Some(rid);
+        self.current = Some(rid);
+        if self.breakpoints.len() == BREAKPOINTS_MAX {
+            self.breakpoints.pop_front();
+        }
+        self.breakpoints.push_back(Breakpoint {
+            rid,
+            sequence: mapped.sequence,
+            source_sequence: packet.sequence,
+            timestamp_offset: mapped.timestamp.wrapping_sub(packet.timestamp),
+        });
+        self.repairs.earn(packet.payload.len());
+        share.push(Reference { rid, place, mapped });
+        change
+    }
+
+    /// Adds a packet of the encoding that comes; one from before it began is left out.
+    fn add(&mut self, rid: Rid, place: u64, kept: &Kept, now: Instant, share: &mut Vec<Reference>) {
+        let packet = &kept.packet;
+        let Some(rewriter) = &mut self.rewriter else { return };
+        let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, now) else { return };
+        self.repairs.earn(packet.payload.len());
+        share.push(Reference { rid, place, mapped });
     }
 }

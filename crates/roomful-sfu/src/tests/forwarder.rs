@@ -26,23 +26,50 @@ struct Scene {
 
 #[derive(Default)]
 struct Recorder {
-    sent: Vec<(ParticipantId, OutgoingPacket)>,
+    is_full: bool,
+    sent: Vec<(ParticipantId, Sent)>,
+    repaired: Vec<(ParticipantId, Sent)>,
     asked: Vec<(ParticipantId, Mid)>,
-    forgotten: Vec<(ParticipantId, Mid)>,
+    left: Vec<(ParticipantId, Mid)>,
 }
 
 impl Egress for Recorder {
-    fn send(&mut self, peer: ParticipantId, packets: &[OutgoingPacket]) {
-        assert!(!packets.is_empty());
-        self.sent.extend(packets.iter().map(|packet| (peer, packet.clone())));
+    fn has_room(&self) -> bool {
+        !self.is_full
+    }
+
+    fn send<'a>(
+        &mut self,
+        peer: ParticipantId,
+        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
+    ) {
+        assert!(packets.len() > 0);
+        self.sent.extend(packets.map(|packet| (peer, Sent::from(packet))));
+    }
+
+    fn repair(&mut self, peer: ParticipantId, packet: OutgoingPacket<'_>) {
+        self.repaired.push((peer, Sent::from(packet)));
     }
 
     fn request_keyframe(&mut self, peer: ParticipantId, mid: Mid, _: Rid) {
         self.asked.push((peer, mid));
     }
 
-    fn forget(&mut self, peer: ParticipantId, mid: Mid) {
-        self.forgotten.push((peer, mid));
+    fn leave(&mut self, peer: ParticipantId, mid: Mid) {
+        self.left.push((peer, mid));
+    }
+}
+
+/// A packet as a subscriber got it.
+struct Sent {
+    mid: Mid,
+    codec: Codec,
+    packet: SourcePacket,
+}
+
+impl From<OutgoingPacket<'_>> for Sent {
+    fn from(packet: OutgoingPacket<'_>) -> Self {
+        Self { mid: packet.mid, codec: packet.codec, packet: packet.rewritten() }
     }
 }
 
@@ -101,7 +128,7 @@ impl Scene {
             captured: Some(self.now),
             audio_level: None,
         };
-        self.forwarder.ingest(peer(0), mid(section), Rid::High, packet);
+        self.forwarder.ingest(peer(0), mid(section), Rid::High, packet, self.now);
     }
 
     /// One turn of the shard: what was sent, as peer, section, sequence number and timestamp from the slot's first.
@@ -117,12 +144,12 @@ impl Scene {
                 panic!("{notice:?}")
             };
             let first = sent.iter().find(|(to, packet)| (*to, packet.mid) == (peer, mid));
-            let (_, OutgoingPacket { packet, codec: sent_codec, .. }) = first.expect("it begins now");
+            let (_, Sent { packet, codec: sent_codec, .. }) = first.expect("it begins now");
             let seen = (packet.sequence as u16, packet.timestamp, *sent_codec);
             assert_eq!(seen, (first_sequence, first_timestamp, codec), "the notice names the first packet");
             lines.push(format!("{} {mid} begins", number_of(peer)));
         }
-        for (peer, OutgoingPacket { mid, packet, .. }) in sent {
+        for (peer, Sent { mid, packet, .. }) in sent {
             let first = self.firsts.entry((peer, mid)).or_insert((packet.sequence, packet.timestamp));
             let sequence = packet.sequence - first.0;
             let timestamp = packet.timestamp.wrapping_sub(first.1);
@@ -256,7 +283,7 @@ fn what_is_turned_off_leaves_no_gap() {
 }
 
 #[test]
-fn what_was_sent_of_a_source_is_forgotten_with_the_right_to_it() {
+fn what_was_sent_of_a_source_is_left_with_the_right_to_it() {
     let enable = MediaCommand::EnableSource { source: source(1, Codec::Vp8), enabled: false };
     let ends = [
         enable,
@@ -266,10 +293,10 @@ fn what_was_sent_of_a_source_is_forgotten_with_the_right_to_it() {
     for end in ends {
         let mut scene = Scene::with_taker();
         scene.check(&[("x", 1, 0, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
-        assert_eq!(scene.record.forgotten, [], "a binding repairs what it sent");
+        assert_eq!(scene.record.left, [], "a binding repairs what it sent");
         scene.command(end.clone());
         scene.check(&[], &[]);
-        assert_eq!(scene.record.forgotten, [(peer(1), mid("v0"))], "{end:?}");
+        assert_eq!(scene.record.left, [(peer(1), mid("v0"))], "{end:?}");
     }
 }
 
@@ -438,6 +465,79 @@ fn who_goes_leaves_no_trace() {
     assert_eq!(scene.forwarder.packets_forwarded(), 0);
 }
 
+/// Asks for the packet that peer 1 got on `v0` as the first but so many; returns its payload when it comes again.
+fn repaired(scene: &mut Scene, behind_first: u64) -> Option<Vec<u8>> {
+    let to = (peer(1), mid("v0"));
+    let number = (scene.firsts[&to].0 + behind_first) as u16;
+    scene.forwarder.repair(to, number, Duration::from_millis(50), &mut scene.record, scene.now);
+    let (_, Sent { packet, .. }) = scene.record.repaired.pop()?;
+    assert_eq!(packet.sequence as u16, number, "under the number that it was sent under");
+    Some(packet.payload)
+}
+
+#[test]
+fn what_was_sent_is_sent_again_under_its_number_until_it_is_over() {
+    let mut scene = Scene::with_taker();
+    let sent = ["1 v0 begins", "1 v0 +0 @0", "1 v0 +2 @3000"];
+    scene.check(&[("x", 10, 0, KEY), ("x", 12, 3000, DELTA)], &sent);
+    assert_eq!(repaired(&mut scene, 2).as_deref(), Some(DELTA));
+    assert_eq!(repaired(&mut scene, 2), None, "the other one is still on its way");
+    assert_eq!(repaired(&mut scene, 1), None, "the publisher's own gap");
+    assert_eq!(repaired(&mut scene, 3), None, "not sent yet");
+    // Another occupant: nothing of the one before comes again, though its numbers are still asked for.
+    scene.put(2, Codec::Vp8, "y", 0);
+    scene.bind(1, "v0", 2, Codec::Vp8);
+    scene.check(&[("y", 700, 0, KEY)], &["1 v0 begins", "1 v0 +3 @3001"]);
+    scene.pass(60);
+    assert_eq!(repaired(&mut scene, 0), None);
+    assert_eq!(repaired(&mut scene, 3).as_deref(), Some(KEY));
+    scene.pass(60);
+    scene.command(MediaCommand::EnableSource { source: source(2, Codec::Vp8), enabled: false });
+    assert_eq!(repaired(&mut scene, 3), None, "censored");
+    scene.turn();
+    assert_eq!(scene.record.left, [(peer(1), mid("v0")); 2]);
+}
+
+#[test]
+fn while_nothing_can_be_sent_packets_wait_without_numbers_and_censoring_takes_them_away() {
+    let mut scene = Scene::with_taker();
+    scene.put(2, Codec::Vp8, "y", 0);
+    scene.bind(2, "v0", 2, Codec::Vp8);
+    scene.record.is_full = true;
+    scene.check(&[("x", 10, 0, KEY), ("x", 11, 3000, DELTA), ("y", 10, 0, KEY)], &[]);
+    scene.command(MediaCommand::EnableSource { source: source(2, Codec::Vp8), enabled: false });
+    scene.record.is_full = false;
+    assert_eq!(scene.turn(), ["1 v0 begins", "1 v0 +0 @0", "1 v0 +1 @3000"]);
+}
+
+#[test]
+fn what_waits_too_long_is_cut_to_the_next_key_frame_without_a_gap() {
+    let mut scene = Scene::with_taker();
+    scene.check(&[("x", 10, 0, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
+    scene.record.asked.clear();
+    scene.record.is_full = true;
+    for number in 0..400 {
+        scene.check(&[("x", 11 + number, 3000 * (number as u32 + 1), DELTA)], &[]);
+    }
+    scene.record.is_full = false;
+    assert_eq!(scene.turn(), [""; 0], "all of it is given up");
+    assert_eq!(scene.record.asked, [(peer(0), mid("x"))], "and a key frame asked for");
+    scene.check(
+        &[("x", 411, 3000 * 401, DELTA), ("x", 412, 3000 * 402, KEY), ("x", 413, 3000 * 403, DELTA)],
+        &["1 v0 +1 @1206000", "1 v0 +2 @1209000"],
+    );
+    // With a key frame among what waits, it goes on there.
+    scene.record.is_full = true;
+    for number in 0..400 {
+        let payload = if number == 390 { KEY } else { DELTA };
+        scene.check(&[("x", 414 + number, 3000 * (404 + number as u32), payload)], &[]);
+    }
+    scene.record.is_full = false;
+    let lines = scene.turn();
+    assert_eq!((lines.len(), lines[0].as_str()), (10, "1 v0 +3 @2382000"));
+    scene.forwarder.check_invariants();
+}
+
 /// What may happen to a shard; numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Step {
@@ -493,7 +593,7 @@ impl Model {
         takers.into_iter().for_each(|section| self.restart(section));
     }
 
-    fn check(&mut self, to: ParticipantId, sent: &OutgoingPacket) {
+    fn check(&mut self, to: ParticipantId, sent: &Sent) {
         let section = (number_of(to), sent.mid.as_str().as_bytes()[1] - b'0');
         let payload = &sent.packet.payload;
         let (stream, source_sequence) = (payload[2], u64::from_be_bytes(payload[3..].try_into().unwrap()));
@@ -595,6 +695,7 @@ proptest! {
                 prop_assert!(is_expected, "{:?}", notice);
             }
         }
+        scene.forwarder.check_invariants();
         for number in 0..4 {
             scene.command(MediaCommand::RemovePeer { peer: peer(number) });
         }

@@ -112,20 +112,30 @@ const DELTA: &[u8] = &[0x10, 0x01];
 
 #[derive(Default)]
 struct Recorder {
-    sent: Vec<OutgoingPacket>,
+    sent: Vec<SourcePacket>,
     asked: Vec<Rid>,
 }
 
 impl Egress for Recorder {
-    fn send(&mut self, _: ParticipantId, packets: &[OutgoingPacket]) {
-        self.sent.extend_from_slice(packets);
+    fn has_room(&self) -> bool {
+        true
     }
+
+    fn send<'a>(
+        &mut self,
+        _: ParticipantId,
+        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
+    ) {
+        self.sent.extend(packets.map(|packet| packet.rewritten()));
+    }
+
+    fn repair(&mut self, _: ParticipantId, _: OutgoingPacket<'_>) {}
 
     fn request_keyframe(&mut self, _: ParticipantId, _: Mid, rid: Rid) {
         self.asked.push(rid);
     }
 
-    fn forget(&mut self, _: ParticipantId, _: Mid) {}
+    fn leave(&mut self, _: ParticipantId, _: Mid) {}
 }
 
 #[test]
@@ -161,7 +171,7 @@ fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
                     captured: None,
                     audio_level: None,
                 };
-                forwarder.ingest(publisher, mid("x"), rid, packet);
+                forwarder.ingest(publisher, mid("x"), rid, packet, *now);
             }
             forwarder.forward(record, *now);
             *now += Duration::from_millis(33);
@@ -170,13 +180,13 @@ fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
     play(0..5, &[(Rid::High, 0), (Rid::Low, 0)], &mut record, &mut now, &mut forwarder);
     forwarder.handle_command(&MediaCommand::SetLayer { peer: viewer, mid: mid("v0"), layer: Rid::Low }, now);
     play(5..12, &[(Rid::Low, 8)], &mut record, &mut now, &mut forwarder);
-    let sequences: Vec<u64> = record.sent.iter().map(|sent| sent.packet.sequence).collect();
+    let sequences: Vec<u64> = record.sent.iter().map(|sent| sent.sequence).collect();
     assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
-    let timestamps: Vec<u32> = record.sent.iter().map(|sent| sent.packet.timestamp).collect();
+    let timestamps: Vec<u32> = record.sent.iter().map(|sent| sent.timestamp).collect();
     // At the moment of the switch both encodings come: the picture of that moment is there twice, one tick apart.
     let steps: Vec<u32> = timestamps.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
     assert_eq!(steps, [3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 1, 3000, 3000, 3000]);
-    assert_eq!(record.sent[9].packet.payload[..], *KEY);
+    assert_eq!(record.sent[9].payload[..], *KEY);
     assert!(record.asked.contains(&Rid::Low), "somebody must be asked for that key frame");
     let notices = std::iter::from_fn(|| forwarder.poll_notice());
     let switched = notices.filter(|one| matches!(one, MediaNotice::Switched { layer: Rid::Low, .. }));

@@ -265,7 +265,7 @@ impl Hub {
                     let Some(path) = self.paths.get_mut(network).filter(|path| !path.is_cut) else {
                         continue;
                     };
-                    let roomful_shard::Transmit { source, destination, bytes } = transmit;
+                    let roomful_media::Transmit { source, destination, bytes } = transmit;
                     if path.media[1].send(bytes.len(), now)[0].is_none() {
                         continue;
                     }

@@ -1,7 +1,5 @@
 //! Synthetic frames that say whose they are.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use roomful_sfu::SourcePacket;
 use roomful_types::{Bitrate, Codec, MediaKind, ParticipantId, StreamKey};
@@ -50,7 +48,7 @@ impl Packet {
 }
 
 /// Makes the payload of a faked packet, which is a whole frame: what its codec demands, then the tag.
-pub(super) fn payload(codec: Codec, is_keyframe: bool, tag: Tag) -> Arc<[u8]> {
+pub(super) fn payload(codec: Codec, is_keyframe: bool, tag: Tag) -> Vec<u8> {
     // VP8: start of partition 0 (RFC 7741 §4.2); the first bit of the frame is 0 for a key frame (RFC 6386 §9.1).
     let head = match codec {
         Codec::Vp8 => [0x10, u8::from(!is_keyframe)],
@@ -58,7 +56,7 @@ pub(super) fn payload(codec: Codec, is_keyframe: bool, tag: Tag) -> Arc<[u8]> {
         Codec::Opus => [0xfc, 0],
     };
     let [a, b, c, d] = tag.to_be_bytes();
-    Arc::new([head[0], head[1], a, b, c, d])
+    vec![head[0], head[1], a, b, c, d]
 }
 
 /// Makes a whole frame as an encoder with this target gives it, with the tag in it.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use roomful_shard::{Datagram, Transmit};
+use roomful_media::Transmit;
+use roomful_shard::Datagram;
 use roomful_state::TrackId;
 use roomful_types::{MediaKind, Mid, Rid};
 
@@ -20,10 +21,10 @@ impl World {
     /// The server hands faked media out.
     pub(super) fn on_media(&mut self, output: MediaOutput) {
         match output {
-            MediaOutput::Packet(peer, packet) => {
+            MediaOutput::Packet(peer, mid, packet) => {
                 // What the engine has answered by now is in force by now.
                 self.model.observe(&mut self.server);
-                let tag = frames::tag_of(&packet.packet.payload);
+                let tag = frames::tag_of(&packet.payload);
                 let owner = self.tags.get(tag);
                 if let Err(why) = self.model.grants(peer, owner) {
                     panic!("media of {owner:?} goes to {peer} {why}");
@@ -33,10 +34,10 @@ impl World {
                 if path.is_cut {
                     return;
                 }
-                let bytes = packet.packet.payload.len() + 40;
+                let bytes = packet.payload.len() + 40;
                 for at in path.down.send(bytes, self.now).into_iter().flatten() {
-                    let arrived = frames::Packet::of(&packet.packet);
-                    self.timeline.put(at, Happening::MediaDown(node, packet.mid, arrived));
+                    let arrived = frames::Packet::of(&packet);
+                    self.timeline.put(at, Happening::MediaDown(node, mid, arrived));
                 }
             }
             MediaOutput::KeyframeRequest(peer, mid, rid) => {

@@ -19,9 +19,9 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use roomful_client::{Command, CommandId, MediaTransport};
+use roomful_media::Transmit;
 use roomful_protocol::{ClientMessage, ServerMessage};
 use roomful_sfu::{ModerationRequest, Selection, SessionId, SfuConfig};
-use roomful_shard::Transmit;
 use roomful_types::{MediaKind, Mid, ParticipantId, Rid, RoomId};
 
 pub use parameters::{MediaMode, Parameters};
