@@ -68,6 +68,8 @@ pub struct ServerPeer {
     clock: PublisherClock,
     /// Sources that owe a key frame, asked for in this turn.
     picture_losses: Vec<u32>,
+    /// Empty, and used again for every report.
+    bundle: Bundle,
     feedback_at: Option<Instant>,
     report_at: Instant,
     measure_at: Instant,
@@ -217,6 +219,7 @@ impl ServerPeer {
             arrivals: Arrivals::new(now),
             clock: PublisherClock::default(),
             picture_losses: Vec::new(),
+            bundle: Bundle::default(),
             feedback_at: None,
             report_at: now + REPORT_INTERVAL,
             measure_at: now + MEASURE_INTERVAL,
@@ -518,10 +521,8 @@ impl ServerPeer {
         if !self.is_connected() {
             return;
         }
-        let (own, mut bundle) = (self.sender.own_ssrc(), Bundle::default());
-        for (report, ssrc, cname) in self.sender.take_reports(now, wall) {
-            bundle.add_sender_report(&report, ssrc, &cname);
-        }
+        let (own, mut bundle) = (self.sender.own_ssrc(), std::mem::take(&mut self.bundle));
+        self.sender.report(now, wall, &mut bundle);
         if self.report_at <= now {
             self.report_at = now + REPORT_INTERVAL;
             bundle.add_reports(own, self.receiver.take_reports(now));
@@ -539,17 +540,18 @@ impl ServerPeer {
             }
         }
         if let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) {
-            for packet in bundle.finish() {
+            bundle.drain(|packet| {
                 outgoing.push(path, |datagrams| {
                     let start = datagrams.len();
-                    datagrams.extend_from_slice(&packet);
+                    datagrams.extend_from_slice(packet);
                     datagrams.resize(start + packet.len() + RTCP_OVERHEAD, 0);
                     let end = sealer.seal_rtcp(&mut datagrams[start..], packet.len()).ok()?;
                     datagrams.truncate(start + end);
                     Some(())
                 });
-            }
+            });
         }
+        self.bundle = bundle;
         if self.measure_at <= now {
             self.measure_at = now + MEASURE_INTERVAL;
             let measures = self.receiver.measure().into_iter().chain(self.sender.measure());

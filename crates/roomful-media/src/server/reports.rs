@@ -1,8 +1,8 @@
 //! RTCP (RFC 3550 §6, RFC 4585, RFC 5104): what comes taken apart, what goes put together.
 
 use rtcp_types::{
-    Compound, Fir, Nack, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock, ReportBlockBuilder, Sdes,
-    SdesChunk, SdesItem, SenderReportBuilder, TransportFeedback, TwccBuilder, prelude::*,
+    Fir, Nack, PayloadFeedback, Pli, ReceiverReport, ReportBlock, ReportBlockBuilder, Sdes, SdesChunk,
+    SdesItem, SenderReport, TransportFeedback, TwccBuilder, prelude::*,
 };
 
 use super::receiver::SenderTime;
@@ -28,37 +28,72 @@ const FIR_MAX: usize = 16;
 /// Takes a packet apart that SRTCP opened. What is damaged or unknown in it is passed over. A good-bye changes nothing: browsers send
 /// it for encodings that they only pause.
 pub(super) fn hear(bytes: &[u8], listener: &mut impl Listener) {
-    let Ok(compound) = Compound::parse(bytes) else { return };
-    for packet in compound.flatten() {
-        match packet {
-            Packet::Sr(report) => {
+    for packet in packets(bytes) {
+        match packet[1] {
+            SenderReport::PACKET_TYPE => {
+                let Ok(report) = SenderReport::parse(packet) else { continue };
                 let time = SenderTime { rtp: report.rtp_timestamp(), ntp: report.ntp_timestamp() };
                 listener.on_sender_time(report.ssrc(), time);
                 report.report_blocks().for_each(|block| listener.on_report(&block));
             }
-            Packet::Rr(report) => report.report_blocks().for_each(|block| listener.on_report(&block)),
-            Packet::TransportFeedback(feedback) => {
+            ReceiverReport::PACKET_TYPE => {
+                let Ok(report) = ReceiverReport::parse(packet) else { continue };
+                report.report_blocks().for_each(|block| listener.on_report(&block));
+            }
+            TransportFeedback::PACKET_TYPE => {
+                let Ok(feedback) = TransportFeedback::parse(packet) else { continue };
                 if let Ok(nack) = feedback.parse_fci::<Nack<'_>>() {
                     listener.on_nack(feedback.media_ssrc(), &mut nack.entries());
                 }
             }
-            Packet::PayloadFeedback(feedback) => {
+            PayloadFeedback::PACKET_TYPE => {
+                let Ok(feedback) = PayloadFeedback::parse(packet) else { continue };
                 if feedback.parse_fci::<Pli<'_>>().is_ok() {
                     listener.on_picture_loss(feedback.media_ssrc());
                 } else if let Ok(fir) = feedback.parse_fci::<Fir<'_>>() {
                     fir.entries().take(FIR_MAX).for_each(|entry| listener.on_picture_loss(entry.ssrc()));
                 }
             }
-            Packet::App(_) | Packet::Bye(_) | Packet::Sdes(_) | Packet::Xr(_) | Packet::Unknown(_) => {}
+            _ => {}
         }
     }
 }
 
-/// Puts packets together until a datagram is full, then begins the next one.
+/// Returns the packets of a compound one (RFC 3550 §6.1), up to the first that is not whole.
+fn packets(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let [_, _, high, low] = *bytes.first_chunk()?;
+        let length = 4 * (1 + usize::from(u16::from_be_bytes([high, low])));
+        let (packet, rest) = bytes.split_at_checked(length)?;
+        bytes = rest;
+        Some(packet)
+    })
+}
+
+/// Writes who a source is, as it is said with every report (RFC 3550 §6.5).
+pub(super) fn description(ssrc: u32, cname: &str) -> Vec<u8> {
+    let item = SdesItem::builder(SdesItem::CNAME, cname);
+    let description = Sdes::builder().add_chunk(SdesChunk::builder(ssrc).add_item(item));
+    let mut bytes = vec![0; description.calculate_size().unwrap_or_default()];
+    description.write_into_unchecked(&mut bytes);
+    bytes
+}
+
+/// What a source has sent, and when (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) ssrc: u32,
+    pub(super) time: SenderTime,
+    pub(super) packets: u32,
+    pub(super) octets: u32,
+}
+
+/// Puts packets together until a datagram is full, then begins the next one. Used again and again.
 #[derive(Debug, Default)]
 pub(super) struct Bundle {
-    full: Vec<Vec<u8>>,
-    open: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Where each datagram but the last ends.
+    ends: Vec<usize>,
 }
 
 /// What fits into a datagram on any path, tag and index taken off.
@@ -69,10 +104,16 @@ const BLOCKS: usize = 31;
 
 impl Bundle {
     /// Adds a report of our own, and who makes it.
-    pub(super) fn add_sender_report(&mut self, report: &SenderReportBuilder, ssrc: u32, cname: &str) {
-        self.add(report);
-        let item = SdesItem::builder(SdesItem::CNAME, cname);
-        self.add(&Sdes::builder().add_chunk(SdesChunk::builder(ssrc).add_item(item)));
+    pub(super) fn add_sender_report(&mut self, sent: &Sent, description: &[u8]) {
+        const WORDS: u8 = 6;
+        self.make_room(4 + 4 * usize::from(WORDS) + description.len());
+        self.bytes.extend([0x80, SenderReport::PACKET_TYPE, 0, WORDS]);
+        self.bytes.extend(sent.ssrc.to_be_bytes());
+        self.bytes.extend(sent.time.ntp.to_be_bytes());
+        for word in [sent.time.rtp, sent.packets, sent.octets] {
+            self.bytes.extend(word.to_be_bytes());
+        }
+        self.bytes.extend_from_slice(description);
     }
 
     /// Adds reports about others.
@@ -103,21 +144,32 @@ impl Bundle {
         self.add(&TransportFeedback::builder(report).sender_ssrc(own).media_ssrc(ssrc));
     }
 
-    /// Returns the datagrams, not sealed yet.
-    pub(super) fn finish(mut self) -> Vec<Vec<u8>> {
-        if !self.open.is_empty() {
-            self.full.push(self.open);
+    /// Takes the datagrams out, not sealed yet.
+    pub(super) fn drain(&mut self, mut each: impl FnMut(&[u8])) {
+        let mut start = 0;
+        for end in self.ends.drain(..).chain([self.bytes.len()]) {
+            if end > start {
+                each(&self.bytes[start..end]);
+            }
+            start = end;
         }
-        self.full
+        self.bytes.clear();
     }
 
     fn add(&mut self, packet: &dyn RtcpPacketWriter) {
         let Ok(size) = packet.calculate_size() else { return };
-        if self.open.len() + size > DATAGRAM && !self.open.is_empty() {
-            self.full.push(std::mem::take(&mut self.open));
+        self.make_room(size);
+        let start = self.bytes.len();
+        self.bytes.resize(start + size, 0);
+        packet.write_into_unchecked(&mut self.bytes[start..]);
+    }
+
+    /// Begins the next datagram when so much does not fit into this one.
+    fn make_room(&mut self, size: usize) {
+        let start = self.ends.last().copied().unwrap_or_default();
+        let length = self.bytes.len() - start;
+        if length > 0 && length + size > DATAGRAM {
+            self.ends.push(self.bytes.len());
         }
-        let start = self.open.len();
-        self.open.resize(start + size, 0);
-        packet.write_into_unchecked(&mut self.open[start..]);
     }
 }

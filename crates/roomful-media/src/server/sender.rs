@@ -7,13 +7,15 @@ use std::{
 
 use roomful_srtp::{Sealer, StreamHandle};
 use roomful_types::{Codec, MediaKind, Mid};
-use rtcp_types::{ReportBlock, SenderReport, SenderReportBuilder};
+use rtcp_types::ReportBlock;
 
 use super::{
     Measure, SentPacket,
     header::{ExtensionIds, Extensions, Header},
     ntp,
     outgoing::{Outgoing, Path},
+    receiver::SenderTime,
+    reports::{self, Bundle},
 };
 
 /// Everything that goes to one client.
@@ -44,7 +46,8 @@ struct Slot {
     mid: Mid,
     ssrc: u32,
     repair_ssrc: Option<u32>,
-    cname: String,
+    /// Who it is, as it stands in every report.
+    description: Vec<u8>,
     kind: MediaKind,
     /// Of each codec, and of its repairs.
     payload_types: BTreeMap<Codec, (u8, Option<u8>)>,
@@ -103,7 +106,7 @@ impl Sender {
             mid,
             ssrc,
             repair_ssrc,
-            cname: cname.to_owned(),
+            description: reports::description(ssrc, cname),
             kind,
             payload_types,
             streams: None,
@@ -257,15 +260,13 @@ impl Sender {
         }
     }
 
-    /// Returns the reports of every section whose time has come, each with the name of its sender.
+    /// Reports about every section whose time has come.
     ///
     /// * `wall`: what time it is.
-    pub(super) fn take_reports(
-        &mut self,
-        now: Instant,
-        wall: SystemTime,
-    ) -> Vec<(SenderReportBuilder, u32, String)> {
-        let mut reports = Vec::new();
+    pub(super) fn report(&mut self, now: Instant, wall: SystemTime, bundle: &mut Bundle) {
+        if self.report_at.is_none_or(|at| at > now) {
+            return;
+        }
         for slot in self.slots.iter_mut().filter(|slot| slot.report_at.is_some_and(|at| at <= now)) {
             slot.report_at = None;
             let Some(Latest { timestamp, clock_rate, captured: Some(captured) }) = slot.latest else {
@@ -275,15 +276,16 @@ impl Sender {
             let ticks = |passed: Duration| (passed.as_secs_f64() * f64::from(clock_rate)) as u64 as u32;
             let (later, earlier) =
                 (now.saturating_duration_since(captured), captured.saturating_duration_since(now));
-            let report = SenderReport::builder(slot.ssrc)
-                .ntp_timestamp(ntp::from_system_time(wall))
-                .rtp_timestamp(timestamp.wrapping_add(ticks(later)).wrapping_sub(ticks(earlier)))
-                .packet_count(slot.packets as u32)
-                .octet_count(slot.octets as u32);
-            reports.push((report, slot.ssrc, slot.cname.clone()));
+            let rtp = timestamp.wrapping_add(ticks(later)).wrapping_sub(ticks(earlier));
+            let sent = reports::Sent {
+                ssrc: slot.ssrc,
+                time: SenderTime { rtp, ntp: ntp::from_system_time(wall) },
+                packets: slot.packets as u32,
+                octets: slot.octets as u32,
+            };
+            bundle.add_sender_report(&sent, &slot.description);
         }
         self.report_at = self.slots.iter().filter_map(|slot| slot.report_at).min();
-        reports
     }
 
     /// Returns when the next report is due.
