@@ -12,3 +12,6 @@ mod shard;
 
 pub use roomful_media::{Datagram, Datagrams};
 pub use shard::{Output, Shard, ShardStats};
+
+#[cfg(test)]
+mod tests;

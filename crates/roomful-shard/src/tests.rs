@@ -1,0 +1,254 @@
+//! Who a datagram is for, and where media goes: with real clients, on memory and virtual time.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use roomful_media::{ClientConfig, ClientOutput, ClientPeer, Offer, SentFrame, Transmit};
+use roomful_protocol::{OfferId, SlotMids};
+use roomful_sfu::{MediaCommand, MediaNotice, SourceId};
+use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Rid, StreamId, StreamKey};
+
+use crate::{Datagram, Output, Shard};
+
+/// A publisher and a subscriber, each behind a NAT that may change its mind.
+struct Scene {
+    shard: Shard,
+    clients: Vec<Client>,
+    now: Instant,
+    frames: u64,
+    /// Where datagrams of the server went that no client has the address of.
+    astray: Vec<SocketAddr>,
+}
+
+struct Client {
+    peer: ClientPeer,
+    offer: Offer,
+    /// Where the server sees it.
+    outside: SocketAddr,
+    /// Media packets that reached it.
+    received: usize,
+    /// What it sent last, of ICE and of media.
+    latest: [Vec<u8>; 2],
+}
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 7071);
+const SOURCE: SourceId = SourceId { stream: StreamId::from_random([1; 16]), kind: MediaKind::Video };
+
+fn inside(index: usize) -> SocketAddr {
+    SocketAddr::from(([192, 168, 0, index as u8 + 1], 5000))
+}
+
+fn outside(port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 7], port))
+}
+
+fn participant(index: usize) -> ParticipantId {
+    ParticipantId::from_random([index as u8 + 1; 16])
+}
+
+const fn is_media(bytes: &[u8]) -> bool {
+    matches!(bytes, [128..=191, 0..192 | 224.., ..])
+}
+
+impl Scene {
+    fn new() -> Self {
+        let now = Instant::now();
+        let shard = Shard::new(vec![SERVER], 1, now, UNIX_EPOCH);
+        let mut scene = Self { shard, clients: Vec::new(), now, frames: 0, astray: Vec::new() };
+        (0..2).for_each(|index| scene.join(index));
+        scene.pass(Duration::from_millis(500));
+        let mid = scene.clients[0].offer.video_senders[0];
+        let key = StreamKey::new("camera").expect("short");
+        scene.clients[0].peer.open_sender(mid, Codec::Vp8, &key, false).expect("negotiated");
+        scene.clients[0].peer.set_active(mid, true);
+        let (source, codec, layer) = (SOURCE, Codec::Vp8, Rid::High);
+        scene.command(MediaCommand::PutSource {
+            source,
+            peer: participant(0),
+            mid,
+            codec,
+            first_timestamp: 0,
+            simulcast: false,
+        });
+        let mid = scene.slot();
+        scene.command(MediaCommand::Bind { peer: participant(1), mid, source, layer });
+        assert!(scene.play(10) >= 10, "media flows");
+        scene
+    }
+
+    /// The slot on which the subscriber takes the video.
+    fn slot(&self) -> Mid {
+        self.clients[1].offer.slots[0].1
+    }
+
+    fn command(&mut self, command: MediaCommand) {
+        self.shard.handle_command(&command, self.now);
+    }
+
+    fn join(&mut self, index: usize) {
+        let mut peer = ClientPeer::new(&ClientConfig::default(), &[inside(index)], self.now);
+        let offer = peer.create_offer(0, 1, 1, false).expect("new sections");
+        let slots =
+            offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video }).collect();
+        self.command(MediaCommand::AcceptOffer {
+            peer: participant(index),
+            offer: OfferId(1),
+            sdp: offer.sdp.clone(),
+            slots,
+        });
+        let Output::Notice(MediaNotice::Answered { answer: Ok(answer), .. }) = self.shard.poll_output()
+        else {
+            panic!("offers are answered at once");
+        };
+        peer.accept_answer(&answer).expect("a good answer");
+        let latest = [Vec::new(), Vec::new()];
+        self.clients.push(Client { peer, offer, outside: outside(4000 + index as u16), received: 0, latest });
+    }
+
+    /// Lets time pass and moves everything.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(5);
+            for index in 0..self.clients.len() {
+                self.clients[index].peer.handle_timeout(self.now);
+                self.drain_client(index);
+            }
+            self.turn();
+        }
+    }
+
+    /// One turn of the shard, as after something arrived.
+    fn turn(&mut self) {
+        self.shard.handle_timeout(self.now);
+        let mut sent = Vec::new();
+        loop {
+            match self.shard.poll_output() {
+                Output::Wait(_) => break,
+                Output::Notice(_) => {}
+                Output::Transmit(run) => {
+                    sent.extend(run.iter().map(|bytes| (run.destination, bytes.to_vec())));
+                }
+            }
+        }
+        for (destination, bytes) in sent {
+            let Some(index) = self.clients.iter().position(|client| client.outside == destination) else {
+                self.astray.push(destination);
+                continue;
+            };
+            let client = &mut self.clients[index];
+            client.received += usize::from(is_media(&bytes));
+            let datagram = Datagram { source: SERVER, destination: inside(index), bytes: &bytes };
+            client.peer.handle_datagram(datagram, self.now);
+            self.drain_client(index);
+        }
+    }
+
+    fn drain_client(&mut self, index: usize) {
+        loop {
+            match self.clients[index].peer.poll_output() {
+                ClientOutput::Wait(_) => return,
+                ClientOutput::Transmit(Transmit { bytes, .. }) => {
+                    let client = &mut self.clients[index];
+                    match bytes.first() {
+                        Some(0..=3) => client.latest[0].clone_from(&bytes),
+                        _ if is_media(&bytes) => client.latest[1].clone_from(&bytes),
+                        _ => {}
+                    }
+                    let source = client.outside;
+                    self.arrive(source, &bytes);
+                }
+                ClientOutput::Connected
+                | ClientOutput::Disconnected
+                | ClientOutput::Frame(..)
+                | ClientOutput::KeyframeRequest(..)
+                | ClientOutput::TargetBitrate(..)
+                | ClientOutput::Stats(_) => {}
+            }
+        }
+    }
+
+    /// A datagram reaches the server.
+    fn arrive(&mut self, source: SocketAddr, bytes: &[u8]) {
+        self.shard.handle_datagram(Datagram { source, destination: SERVER, bytes }, self.now);
+    }
+
+    /// Publishes so many frames of one packet. Returns how many media packets reach the subscriber meanwhile.
+    fn play(&mut self, count: usize) -> usize {
+        let before = self.clients[1].received;
+        for _ in 0..count {
+            let is_keyframe = self.frames.is_multiple_of(5);
+            let mut data = vec![u8::from(!is_keyframe), 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
+            data.resize(500, 1);
+            let media_time = Duration::from_millis(30 * self.frames);
+            self.frames += 1;
+            let frame = SentFrame { data: Bytes::from(data), media_time, is_keyframe, audio_level: None };
+            let mid = self.clients[0].offer.video_senders[0];
+            self.clients[0].peer.send(mid, Rid::High, &frame, self.now).expect("an open section");
+            self.pass(Duration::from_millis(30));
+        }
+        self.shard.check_invariants();
+        self.clients[1].received - before
+    }
+}
+
+#[test]
+fn a_check_that_is_not_authentic_moves_nothing() {
+    let mut scene = Scene::new();
+    let mut forged = scene.clients[1].latest[0].clone();
+    assert_eq!(forged[..2], [0, 1], "clients check their path all the time");
+    // The address of whoever forges is not among the clients': nothing may go there.
+    // One bit of the integrity, and one of the transaction: behind the integrity there are 8 bytes that prove nothing.
+    for place in [forged.len() - 12, 9] {
+        forged[place] ^= 1;
+        scene.arrive(outside(6666), &forged);
+        scene.turn();
+    }
+    assert_eq!(scene.play(20), 20, "media goes on");
+    assert_eq!(scene.astray, []);
+}
+
+#[test]
+fn media_from_an_address_that_was_never_checked_is_ignored() {
+    let mut scene = Scene::new();
+    let (packet, before) = (scene.clients[0].latest[1].clone(), scene.shard.stats());
+    scene.arrive(outside(6666), &packet);
+    // Another client's address is no better: its keys are others.
+    scene.arrive(scene.clients[1].outside, &packet);
+    let after = scene.shard.stats();
+    assert_eq!(after.packets_received, before.packets_received);
+    assert_eq!(after.datagrams_ignored, before.datagrams_ignored + 1);
+}
+
+#[test]
+fn whoever_gets_another_address_is_found_there_and_nowhere_else() {
+    let mut scene = Scene::new();
+    for index in [1, 0] {
+        scene.clients[index].outside = outside(7000 + index as u16);
+        scene.play(200);
+        scene.astray.clear();
+        assert!(scene.play(20) >= 20, "media comes to the new address");
+        assert_eq!(scene.astray, [], "and goes to no other");
+    }
+}
+
+#[test]
+fn two_behind_one_address_are_kept_apart_and_none_takes_the_others_port() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.clients[0].outside.ip(), scene.clients[1].outside.ip());
+    // The subscriber claims the publisher's port, with a check that is authentic: it may send its own media there, and no more.
+    let check = scene.clients[1].latest[0].clone();
+    let publisher = scene.clients[0].outside;
+    scene.arrive(publisher, &check);
+    scene.turn();
+    let before = scene.shard.stats().packets_received;
+    scene.play(20);
+    assert_eq!(
+        scene.shard.stats().packets_received - before,
+        20,
+        "what comes from there is still the publisher's"
+    );
+}
