@@ -20,7 +20,7 @@ pub use client::{
 pub use dtls::ServerCertificate;
 pub use rtc::{MediaError, Transmit};
 pub use server::{
-    Datagrams, Measure, Outgoing, Output as ServerOutput, ReceivedPacket, SentPacket, ServerPeer,
+    Datagrams, Measure, Outgoing, Output as ServerOutput, ReceivedPacket, SentPacket, ServerPeer, Traffic,
 };
 pub use stun::local_ufrag;
 

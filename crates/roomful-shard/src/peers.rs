@@ -9,7 +9,7 @@ use std::{
 
 use roomful_media::{
     Datagram, Measure, Outgoing, ReceivedPacket, SentPacket, ServerCertificate, ServerOutput, ServerPeer,
-    local_ufrag,
+    Traffic, local_ufrag,
 };
 use roomful_sfu::{Forwarder, MediaNotice, OutgoingPacket, SectionMeasure, SourcePacket};
 use roomful_types::{Mid, ParticipantId, Rid};
@@ -131,6 +131,10 @@ impl Peers {
             }
             Some(Err(buffer)) => {
                 turn.forwarder.give_buffer(buffer);
+                let traffic = self.entries.get_mut(&id).map(|entry| entry.peer.take_traffic());
+                let Traffic { sent, acknowledged } = traffic.unwrap_or_default();
+                turn.stats.bytes_sent += sent;
+                turn.stats.bytes_acknowledged += acknowledged;
                 self.drain(id, turn);
             }
             None => {}

@@ -47,6 +47,10 @@ pub struct ShardStats {
     pub packets_forwarded: u64,
     /// RTP packets taken in from publishers.
     pub packets_received: u64,
+    /// Bytes of media that left, headers and repairs included, as far as their receivers report about them.
+    pub bytes_sent: u64,
+    /// What of them receivers said that they got.
+    pub bytes_acknowledged: u64,
     /// Datagrams that belonged to nobody.
     pub datagrams_ignored: u64,
 }

@@ -236,6 +236,23 @@ fn whoever_gets_another_address_is_found_there_and_nowhere_else() {
 }
 
 #[test]
+fn what_subscribers_got_is_known_and_what_was_lost_is_not_in_it() {
+    let mut scene = Scene::new();
+    let before = scene.shard.stats();
+    scene.play(50);
+    let all = scene.shard.stats();
+    let acknowledged = all.bytes_acknowledged - before.bytes_acknowledged;
+    assert!(acknowledged > 30 * 500 && all.bytes_acknowledged <= all.bytes_sent, "{all:?}");
+    // Nothing reaches the subscriber any more, so nothing more is acknowledged but what was on its way.
+    scene.clients[1].outside = outside(9999);
+    scene.clients[1].peer = ClientPeer::new(&ClientConfig::default(), &[inside(1)], scene.now);
+    scene.play(10);
+    let before = scene.shard.stats().bytes_acknowledged;
+    scene.play(20);
+    assert_eq!(scene.shard.stats().bytes_acknowledged, before);
+}
+
+#[test]
 fn two_behind_one_address_are_kept_apart_and_none_takes_the_others_port() {
     let mut scene = Scene::new();
     assert_eq!(scene.clients[0].outside.ip(), scene.clients[1].outside.ip());

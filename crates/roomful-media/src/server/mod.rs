@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod clock;
+mod departures;
 mod header;
 mod missing;
 mod ntp;
@@ -21,7 +22,7 @@ use std::{
 
 use roomful_srtp::{Opener, Sealer};
 use roomful_types::{AudioLevel, Codec, MediaKind, Mid, Rid};
-use rtcp_types::ReportBlock;
+use rtcp_types::{ReportBlock, Twcc};
 use str0m::{
     Candidate, Event, Input, Rtc,
     change::SdpOffer,
@@ -38,6 +39,7 @@ use crate::{
 };
 use arrivals::Arrivals;
 use clock::PublisherClock;
+pub use departures::Traffic;
 use header::{ExtensionIds, Header};
 use outgoing::Path;
 pub use outgoing::{Datagrams, Outgoing};
@@ -374,8 +376,13 @@ impl ServerPeer {
         let is_connected = self.is_connected();
         let Self { sender, path, ids, secured, .. } = self;
         if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
-            sender.repair(packet, &mut Wire { path, ids, sealer, outgoing });
+            sender.repair(packet, &mut Wire { path, ids, sealer, outgoing }, self.now);
         }
+    }
+
+    /// Returns what left for the client and arrived there since the last call.
+    pub const fn take_traffic(&mut self) -> Traffic {
+        self.sender.take_traffic()
     }
 
     /// Returns how long a packet and its answer are under way, at least.
@@ -574,6 +581,10 @@ impl reports::Listener for ServerPeer {
         let Some(mid) = self.sender.section(ssrc) else { return };
         let room = MISSING_MAX.saturating_sub(self.outputs.len());
         self.outputs.extend(numbers.take(room).map(|number| Output::Missing(mid, number)));
+    }
+
+    fn on_arrivals(&mut self, report: &Twcc<'_>) {
+        self.sender.on_arrivals(report, self.now);
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {

@@ -2,7 +2,7 @@
 
 use rtcp_types::{
     Fir, Nack, PayloadFeedback, Pli, ReceiverReport, ReportBlock, ReportBlockBuilder, Sdes, SdesChunk,
-    SdesItem, SenderReport, TransportFeedback, TwccBuilder, prelude::*,
+    SdesItem, SenderReport, TransportFeedback, Twcc, TwccBuilder, prelude::*,
 };
 
 use super::receiver::SenderTime;
@@ -17,6 +17,9 @@ pub(super) trait Listener {
 
     /// Packets of one of our sources are asked for again.
     fn on_nack(&mut self, ssrc: u32, numbers: &mut dyn Iterator<Item = u16>);
+
+    /// Packets of the whole transport arrived, or did not.
+    fn on_arrivals(&mut self, report: &Twcc<'_>);
 
     /// The picture of one of our sources is lost.
     fn on_picture_loss(&mut self, ssrc: u32);
@@ -44,6 +47,8 @@ pub(super) fn hear(bytes: &[u8], listener: &mut impl Listener) {
                 let Ok(feedback) = TransportFeedback::parse(packet) else { continue };
                 if let Ok(nack) = feedback.parse_fci::<Nack<'_>>() {
                     listener.on_nack(feedback.media_ssrc(), &mut nack.entries());
+                } else if let Ok(report) = feedback.parse_fci::<Twcc<'_>>() {
+                    listener.on_arrivals(&report);
                 }
             }
             PayloadFeedback::PACKET_TYPE => {

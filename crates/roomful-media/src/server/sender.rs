@@ -7,10 +7,11 @@ use std::{
 
 use roomful_srtp::{Sealer, StreamHandle};
 use roomful_types::{Codec, MediaKind, Mid};
-use rtcp_types::ReportBlock;
+use rtcp_types::{ReportBlock, Twcc};
 
 use super::{
     Measure, SentPacket,
+    departures::{Departures, Traffic},
     header::{ExtensionIds, Extensions, Header},
     ntp,
     outgoing::{Outgoing, Path},
@@ -25,8 +26,7 @@ pub(super) struct Sender {
     /// The slot that was sent on last.
     latest: usize,
     by_ssrc: BTreeMap<u32, Mid>,
-    /// Numbers packets over the whole transport.
-    next_transport: u16,
+    departures: Departures,
     round_trip_time: Option<Duration>,
     /// Not later than the first report of a section.
     report_at: Option<Instant>,
@@ -152,7 +152,7 @@ impl Sender {
         wire: &mut Wire<'_>,
         now: Instant,
     ) {
-        let Self { slots, latest, next_transport, report_at, .. } = self;
+        let Self { slots, latest, departures, report_at, .. } = self;
         let (mut ahead, mut run) = (packets.clone(), Run::default());
         for packet in packets {
             if run.left == 0 {
@@ -177,13 +177,16 @@ impl Sender {
                 ssrc: slot.ssrc,
                 extensions: Extensions {
                     mid: slot.heard.is_none().then_some(packet.mid),
-                    transport_sequence: next(next_transport, wire.ids),
+                    transport_sequence: wire.ids.has_transport_sequence().then(|| departures.next()),
                     audio_level: packet.audio_level,
                     ..Extensions::default()
                 },
             };
             let padding = run.longest - packet.payload.len();
-            seal(&header, &[packet.payload], padding, (stream, packet.sequence), wire);
+            let bytes = seal(&header, &[packet.payload], padding, (stream, packet.sequence), wire);
+            if bytes > 0 && header.extensions.transport_sequence.is_some() {
+                departures.note(bytes, now);
+            }
             slot.packets += 1;
             slot.octets += packet.payload.len() as u64;
             let is_news = slot.latest.is_none_or(|latest| latest.captured.is_none());
@@ -197,7 +200,7 @@ impl Sender {
     }
 
     /// Sends a packet again, if it was sent before.
-    pub(super) fn repair(&mut self, packet: SentPacket<'_>, wire: &mut Wire<'_>) {
+    pub(super) fn repair(&mut self, packet: SentPacket<'_>, wire: &mut Wire<'_>, now: Instant) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.mid == packet.mid) else { return };
         let (Some((main, Some(stream))), Some(ssrc)) = (slot.streams, slot.repair_ssrc) else { return };
         let payload_type = slot.payload_types.get(&packet.codec).and_then(|(_, repair)| *repair);
@@ -215,12 +218,25 @@ impl Sender {
             ssrc,
             extensions: Extensions {
                 mid: slot.heard.is_none().then_some(packet.mid),
-                transport_sequence: next(&mut self.next_transport, wire.ids),
+                transport_sequence: wire.ids.has_transport_sequence().then(|| self.departures.next()),
                 ..Extensions::default()
             },
         };
         let original = (packet.sequence as u16).to_be_bytes();
-        seal(&header, &[&original, packet.payload], 0, (stream, sequence), wire);
+        let bytes = seal(&header, &[&original, packet.payload], 0, (stream, sequence), wire);
+        if bytes > 0 && header.extensions.transport_sequence.is_some() {
+            self.departures.note(bytes, now);
+        }
+    }
+
+    /// Takes in what the client says of what arrived.
+    pub(super) fn on_arrivals(&mut self, report: &Twcc<'_>, now: Instant) {
+        self.departures.acknowledge(report, now);
+    }
+
+    /// Returns what left and arrived since the last call.
+    pub(super) const fn take_traffic(&mut self) -> Traffic {
+        self.departures.take_traffic()
     }
 
     fn slot(&mut self, mid: Mid) -> Option<&mut Slot> {
@@ -345,24 +361,15 @@ impl Run {
     }
 }
 
-/// Numbers a packet over the whole transport, where that was negotiated.
-fn next(last: &mut u16, ids: &ExtensionIds) -> Option<u16> {
-    if !ids.has_transport_sequence() {
-        return None;
-    }
-    *last = last.wrapping_add(1);
-    Some(*last)
-}
-
-/// Writes and seals a packet behind what leaves before it.
+/// Writes and seals a packet behind what leaves before it. Returns how long it is; 0 when it does not leave.
 fn seal(
     header: &Header,
     payload: &[&[u8]],
     padding: usize,
     (stream, index): (StreamHandle, u64),
     wire: &mut Wire<'_>,
-) {
-    let Wire { path, ids, sealer, outgoing } = wire;
+) -> usize {
+    let (Wire { path, ids, sealer, outgoing }, mut sealed) = (wire, 0);
     outgoing.push(*path, |datagrams| {
         let start = datagrams.len();
         header.write(ids, padding > 0, datagrams);
@@ -376,6 +383,7 @@ fn seal(
         match sealer.seal_rtp(stream, index, &mut datagrams[start..], length) {
             Ok(end) => {
                 datagrams.truncate(start + end);
+                sealed = end;
                 Some(())
             }
             Err(error) => {
@@ -384,6 +392,7 @@ fn seal(
             }
         }
     });
+    sealed
 }
 
 /// The longest tag of any profile.

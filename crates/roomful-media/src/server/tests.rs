@@ -125,7 +125,7 @@ impl Slot {
     }
 
     fn repair(&mut self, sequence: u64, payload: &[u8]) -> Vec<Arrived> {
-        self.with(|sender, wire, _| sender.repair(packet(mid("v"), sequence, payload), wire));
+        self.with(|sender, wire, now| sender.repair(packet(mid("v"), sequence, payload), wire, now));
         self.arrive().concat()
     }
 
@@ -182,6 +182,10 @@ impl Listener for Ear {
 
     fn on_nack(&mut self, ssrc: u32, numbers: &mut dyn Iterator<Item = u16>) {
         self.0.push(format!("{:?} of {ssrc}", numbers.collect::<Vec<_>>()));
+    }
+
+    fn on_arrivals(&mut self, report: &Twcc<'_>) {
+        self.0.push(format!("{} arrivals", report.packets().count()));
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {
