@@ -208,9 +208,14 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn describe(stats: ShardStats) -> String {
-    let ShardStats { packets_forwarded, packets_received, datagrams_ignored } = stats;
+    let ShardStats { packets_forwarded, packets_received, bytes_sent, bytes_acknowledged, datagrams_ignored } =
+        stats;
+    // What is on its way is not known to have arrived yet.
+    let share = (100 * bytes_acknowledged).checked_div(bytes_sent);
+    let arrived = share.map_or(String::new(), |share| format!(" ({share} % known to have arrived)"));
     format!(
-        "{packets_received} packets received, {packets_forwarded} forwarded, {datagrams_ignored} datagrams ignored"
+        "{packets_received} packets received, {packets_forwarded} forwarded{arrived}, \
+         {datagrams_ignored} datagrams ignored"
     )
 }
 
@@ -228,6 +233,14 @@ mod tests {
         let cli = Cli::try_parse_from(format!("roomful serve {line}").split_whitespace()).unwrap();
         let Command::Serve(args) = cli.command else { panic!("{cli:?} is not serve") };
         args
+    }
+
+    #[test]
+    fn the_share_that_arrived_is_told_once_anything_was_sent() {
+        let mut stats = ShardStats { packets_received: 3, ..ShardStats::default() };
+        assert_eq!(describe(stats), "3 packets received, 0 forwarded, 0 datagrams ignored");
+        (stats.packets_forwarded, stats.bytes_sent, stats.bytes_acknowledged) = (9, 1000, 995);
+        assert!(describe(stats).contains("9 forwarded (99 % known to have arrived)"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use str0m::{
     format::{Codec as RtcCodec, CodecConfig, PayloadParams},
     media::{Mid as RtcMid, Pt, Rid as RtcRid},
     net::{Protocol, Receive},
-    rtp::{ExtensionValues, StreamTx, rtcp::SenderInfo},
+    rtp::{Extension, ExtensionValues, StreamTx, rtcp::SenderInfo},
 };
 
 use crate::{candidates::Datagram, dtls::crypto_provider};
@@ -63,6 +63,8 @@ pub(crate) fn config() -> RtcConfig {
         .set_crypto_provider(crypto_provider())
         .set_rtp_mode(true)
         .clear_codecs()
+        .set_extension(7, Extension::PlayoutDelay)
+        .set_extension(8, Extension::AbsoluteCaptureTime)
         .set_rtcp_report_interval_audio(REPORT_INTERVAL)
         .set_rtcp_report_interval_video(REPORT_INTERVAL);
     let codecs = config.codec_config();

@@ -90,9 +90,9 @@ impl Echo {
         }
         let mid = self.offer.slots[0].1;
         let echoed = self.packets.iter().map(|packet| {
-            let ReceivedPacket { sequence, timestamp, marker, captured, audio_level, .. } = *packet;
+            let ReceivedPacket { sequence, timestamp, marker, captured, extensions, .. } = *packet;
             let (codec, payload) = (Codec::Vp8, &packet.payload[..]);
-            SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, audio_level }
+            SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, extensions }
         });
         self.server.send(echoed, &mut self.outgoing, self.now);
         self.packets.clear();

@@ -277,12 +277,12 @@ fn section_measure(measure: Measure) -> SectionMeasure {
 }
 
 fn source(packet: ReceivedPacket) -> (Mid, Rid, SourcePacket) {
-    let ReceivedPacket { mid, rid, sequence, timestamp, marker, payload, captured, audio_level } = packet;
-    (mid, rid, SourcePacket { sequence, timestamp, marker, payload, captured, audio_level })
+    let ReceivedPacket { mid, rid, sequence, timestamp, marker, payload, captured, extensions } = packet;
+    (mid, rid, SourcePacket { sequence, timestamp, marker, payload, captured, extensions })
 }
 
 fn sent(packet: OutgoingPacket<'_>) -> SentPacket<'_> {
     let OutgoingPacket { mid, codec, sequence, timestamp, source } = packet;
-    let SourcePacket { marker, ref payload, captured, audio_level, .. } = *source;
-    SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, audio_level }
+    let SourcePacket { marker, ref payload, captured, extensions, .. } = *source;
+    SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, extensions }
 }

@@ -12,5 +12,5 @@ mod permissions;
 pub use disconnect::DisconnectReason;
 pub use fingerprint::{Fingerprint, InvalidFingerprint};
 pub use id::{InvalidId, Mid, ParticipantId, RoomId, StreamId, StreamKey};
-pub use media::{AudioLevel, Bitrate, Codec, MediaKind, Rid, UnknownCodec, UnknownRid};
+pub use media::{AudioLevel, Bitrate, Codec, MediaKind, PassedExtensions, Rid, UnknownCodec, UnknownRid};
 pub use permissions::Permissions;

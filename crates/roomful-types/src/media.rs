@@ -211,6 +211,21 @@ impl AudioLevel {
     }
 }
 
+/// RTP header extensions that pass a server as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PassedExtensions {
+    /// How loud it is (RFC 6464).
+    pub audio_level: Option<AudioLevel>,
+    /// How the picture is to be turned: the byte of 3GPP TS 26.114 §7.4.5 (`urn:3gpp:video-orientation`).
+    pub orientation: Option<u8>,
+    /// Bounds of the delay until it is played: twice 12 bits in units of 10 ms
+    /// (`http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`).
+    pub playout_delay: Option<[u8; 3]>,
+    /// When it was captured, in 32 bits of seconds since 1900 and 32 of fractions, and how far the clock of its capture is ahead of
+    /// its sender's, if that is said (`http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`).
+    pub capture_time: Option<(u64, Option<i64>)>,
+}
+
 /// A bit rate, in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,6 +1,6 @@
 //! RTP headers (RFC 3550 §5.1) with the extensions (RFC 8285) that the server reads or writes.
 
-use roomful_types::{AudioLevel, Mid, Rid};
+use roomful_types::{AudioLevel, Mid, PassedExtensions, Rid};
 use str0m::rtp::{Extension, ExtensionMap};
 
 /// What the extensions are called between both sides. One for all sections, which share a transport (RFC 8843 §8).
@@ -10,7 +10,11 @@ pub(super) struct ExtensionIds {
     rid: Option<u8>,
     repaired_rid: Option<u8>,
     transport_sequence: Option<u8>,
+    send_time: Option<u8>,
     audio_level: Option<u8>,
+    orientation: Option<u8>,
+    playout_delay: Option<u8>,
+    capture_time: Option<u8>,
 }
 
 /// The values of the extensions that are there.
@@ -24,8 +28,10 @@ pub(super) struct Extensions {
     pub(super) repaired_rid: Option<Rid>,
     /// The number over the whole transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     pub(super) transport_sequence: Option<u16>,
-    /// How loud it is (RFC 6464).
-    pub(super) audio_level: Option<AudioLevel>,
+    /// When it leaves: 6 bits of seconds and 18 of fractions (`http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`). Written only.
+    pub(super) send_time: Option<u32>,
+    /// What passes from one hop to the next.
+    pub(super) passed: PassedExtensions,
 }
 
 /// The fields of a header.
@@ -40,8 +46,8 @@ pub(super) struct Header {
 }
 
 const FIXED: usize = 12;
-/// The longest block of extensions that is written: its head, a mid of 16 bytes and three short values, to whole words.
-const EXTENSIONS_MAX: usize = 32;
+/// The longest block of extensions that is written: its head, a mid and a capture time of 16 bytes, five short values, to whole words.
+const EXTENSIONS_MAX: usize = 56;
 const ONE_BYTE: u16 = 0xbede;
 /// The lower four bits are the application's.
 const TWO_BYTES: u16 = 0x1000;
@@ -54,7 +60,11 @@ impl ExtensionIds {
             (&mut self.rid, Extension::RtpStreamId),
             (&mut self.repaired_rid, Extension::RepairedRtpStreamId),
             (&mut self.transport_sequence, Extension::TransportSequenceNumber),
+            (&mut self.send_time, Extension::AbsoluteSendTime),
             (&mut self.audio_level, Extension::AudioLevel),
+            (&mut self.orientation, Extension::VideoOrientation),
+            (&mut self.playout_delay, Extension::PlayoutDelay),
+            (&mut self.capture_time, Extension::AbsoluteCaptureTime),
         ];
         for (id, extension) in known {
             // Above 14 it would need the form of two bytes (RFC 8285 §4.2), which nobody offers us.
@@ -65,6 +75,11 @@ impl ExtensionIds {
     /// Returns whether packets are numbered over the whole transport.
     pub(super) const fn has_transport_sequence(&self) -> bool {
         self.transport_sequence.is_some()
+    }
+
+    /// Returns whether packets say when they leave: receivers need it only where packets are not numbered.
+    pub(super) const fn needs_send_time(&self) -> bool {
+        self.send_time.is_some() && self.transport_sequence.is_none()
     }
 
     fn read(&self, block: &[u8], extensions: &mut Extensions) {
@@ -103,7 +118,16 @@ impl ExtensionIds {
             extensions.transport_sequence = value.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
         } else if id == self.audio_level {
             let level = value.first().map(|byte| AudioLevel::from_negative_dbov(byte & 0x7f));
-            extensions.audio_level = level;
+            extensions.passed.audio_level = level;
+        } else if id == self.orientation {
+            extensions.passed.orientation = value.first().copied();
+        } else if id == self.playout_delay {
+            extensions.passed.playout_delay = value.first_chunk().copied();
+        } else if id == self.capture_time {
+            let words = value.split_first_chunk();
+            extensions.passed.capture_time = words.map(|(time, offset)| {
+                (u64::from_be_bytes(*time), offset.first_chunk().map(|offset| i64::from_be_bytes(*offset)))
+            });
         }
     }
 
@@ -123,8 +147,28 @@ impl ExtensionIds {
         if let Some(mid) = extensions.mid {
             put(self.mid, mid.as_str().as_bytes());
         }
-        if let Some(level) = extensions.audio_level {
+        if let Some(time) = extensions.send_time {
+            put(self.send_time, &time.to_be_bytes()[1..]);
+        }
+        let PassedExtensions { audio_level, orientation, playout_delay, capture_time } = extensions.passed;
+        if let Some(level) = audio_level {
             put(self.audio_level, &[level.as_negative_dbov()]);
+        }
+        if let Some(orientation) = orientation {
+            put(self.orientation, &[orientation]);
+        }
+        if let Some(delay) = playout_delay {
+            put(self.playout_delay, &delay);
+        }
+        match capture_time {
+            None => {}
+            Some((time, None)) => put(self.capture_time, &time.to_be_bytes()),
+            Some((time, Some(offset))) => {
+                let mut value = [0; 16];
+                value[..8].copy_from_slice(&time.to_be_bytes());
+                value[8..].copy_from_slice(&offset.to_be_bytes());
+                put(self.capture_time, &value);
+            }
         }
         if end == 4 {
             return 0;
@@ -194,7 +238,11 @@ mod tests {
         rid: Some(2),
         repaired_rid: Some(3),
         transport_sequence: Some(4),
+        send_time: Some(6),
         audio_level: Some(5),
+        orientation: Some(7),
+        playout_delay: Some(8),
+        capture_time: Some(9),
     };
 
     #[test]
@@ -231,13 +279,19 @@ mod tests {
             mid in prop::option::of("[a-z0-9]{1,16}"),
             transport_sequence in prop::option::of(any::<u16>()),
             level in prop::option::of(0..128_u8),
+            passed in any::<(Option<u8>, Option<[u8; 3]>, Option<(u64, Option<i64>)>)>(),
             payload in prop::collection::vec(any::<u8>(), 0..40),
         ) {
             let (sequence, timestamp, ssrc) = numbers;
             let extensions = Extensions {
                 mid: mid.map(|mid| Mid::new(&mid).expect("short")),
                 transport_sequence,
-                audio_level: level.map(AudioLevel::from_negative_dbov),
+                passed: PassedExtensions {
+                    audio_level: level.map(AudioLevel::from_negative_dbov),
+                    orientation: passed.0,
+                    playout_delay: passed.1,
+                    capture_time: passed.2,
+                },
                 ..Extensions::default()
             };
             let header = Header { payload_type: kind, marker, sequence, timestamp, ssrc, extensions };

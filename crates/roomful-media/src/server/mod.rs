@@ -21,7 +21,7 @@ use std::{
 };
 
 use roomful_srtp::{Opener, Sealer};
-use roomful_types::{AudioLevel, Codec, MediaKind, Mid, Rid};
+use roomful_types::{Codec, MediaKind, Mid, PassedExtensions, Rid};
 use rtcp_types::{ReportBlock, Twcc};
 use str0m::{
     Candidate, Event, Input, Rtc,
@@ -109,8 +109,8 @@ pub struct ReceivedPacket {
     /// When it was captured: on the publisher's clock moved by one distance for all its media, which may be a little in the future.
     /// None until the publisher has reported.
     pub captured: Option<Instant>,
-    /// How loud it is, if it says so.
-    pub audio_level: Option<AudioLevel>,
+    /// What else it says of itself.
+    pub extensions: PassedExtensions,
 }
 
 /// An RTP packet for the client.
@@ -130,8 +130,8 @@ pub struct SentPacket<'a> {
     pub payload: &'a [u8],
     /// When it was captured, if that is known.
     pub captured: Option<Instant>,
-    /// How loud it is, if it says so.
-    pub audio_level: Option<AudioLevel>,
+    /// What else it says of itself.
+    pub extensions: PassedExtensions,
 }
 
 /// What a peer has to say.
@@ -365,18 +365,19 @@ impl ServerPeer {
     ) {
         self.now = self.now.max(now);
         let (now, is_connected) = (self.now, self.is_connected());
+        let send_time = self.send_time();
         let Self { sender, path, ids, secured, .. } = self;
         if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
-            sender.send(packets, &mut Wire { path, ids, sealer, outgoing }, now);
+            sender.send(packets, &mut Wire { path, ids, send_time, sealer, outgoing }, now);
         }
     }
 
     /// Sends a packet again, as a repair, if it was sent before.
     pub fn repair(&mut self, packet: SentPacket<'_>, outgoing: &mut Outgoing) {
-        let is_connected = self.is_connected();
+        let (is_connected, send_time) = (self.is_connected(), self.send_time());
         let Self { sender, path, ids, secured, .. } = self;
         if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
-            sender.repair(packet, &mut Wire { path, ids, sealer, outgoing }, self.now);
+            sender.repair(packet, &mut Wire { path, ids, send_time, sealer, outgoing }, self.now);
         }
     }
 
@@ -447,6 +448,13 @@ impl ServerPeer {
         all.fold(self.rtc_deadline, Instant::min)
     }
 
+    /// Returns the time as packets say it where they are not numbered. Receivers know differences only, so any clock will do.
+    fn send_time(&self) -> Option<u32> {
+        let passed = self.now.saturating_duration_since(self.start);
+        let fraction = || ((passed.as_nanos() << 18) / 1_000_000_000) as u32 & 0x00ff_ffff;
+        self.ids.needs_send_time().then(fraction)
+    }
+
     fn on_event(&mut self, event: &Event) {
         if matches!(event, Event::Connected)
             && let Some(keys) = self.keys.take()
@@ -498,7 +506,7 @@ impl ServerPeer {
             marker: header.marker,
             payload: Vec::new(),
             captured: captured.and_then(|captured| self.clock.map(captured, self.now)),
-            audio_level: header.extensions.audio_level,
+            extensions: header.extensions.passed,
         };
         Some((packet, end - placed.payload.len()..end))
     }

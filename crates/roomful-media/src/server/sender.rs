@@ -36,6 +36,8 @@ pub(super) struct Sender {
 pub(super) struct Wire<'a> {
     pub(super) path: Path,
     pub(super) ids: &'a ExtensionIds,
+    /// When everything leaves, where receivers need to know.
+    pub(super) send_time: Option<u32>,
     pub(super) sealer: &'a mut Sealer,
     pub(super) outgoing: &'a mut Outgoing,
 }
@@ -178,7 +180,8 @@ impl Sender {
                 extensions: Extensions {
                     mid: slot.heard.is_none().then_some(packet.mid),
                     transport_sequence: wire.ids.has_transport_sequence().then(|| departures.next()),
-                    audio_level: packet.audio_level,
+                    send_time: wire.send_time,
+                    passed: packet.extensions,
                     ..Extensions::default()
                 },
             };
@@ -219,6 +222,7 @@ impl Sender {
             extensions: Extensions {
                 mid: slot.heard.is_none().then_some(packet.mid),
                 transport_sequence: wire.ids.has_transport_sequence().then(|| self.departures.next()),
+                send_time: wire.send_time,
                 ..Extensions::default()
             },
         };
@@ -369,7 +373,7 @@ fn seal(
     (stream, index): (StreamHandle, u64),
     wire: &mut Wire<'_>,
 ) -> usize {
-    let (Wire { path, ids, sealer, outgoing }, mut sealed) = (wire, 0);
+    let (Wire { path, ids, sealer, outgoing, .. }, mut sealed) = (wire, 0);
     outgoing.push(*path, |datagrams| {
         let start = datagrams.len();
         header.write(ids, padding > 0, datagrams);

@@ -94,7 +94,12 @@ const fn packet(mid: Mid, sequence: u64, payload: &[u8]) -> SentPacket<'_> {
         marker: true,
         payload,
         captured: None,
-        audio_level: None,
+        extensions: PassedExtensions {
+            audio_level: None,
+            orientation: None,
+            playout_delay: None,
+            capture_time: None,
+        },
     }
 }
 
@@ -113,7 +118,8 @@ impl Slot {
     fn with<T>(&mut self, what: impl FnOnce(&mut Sender, &mut Wire<'_>, Instant) -> T) -> T {
         let Self { sender, sealer, outgoing, now, .. } = self;
         let path = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
-        what(sender, &mut Wire { path, ids: &ExtensionIds::default(), sealer, outgoing }, *now)
+        let (ids, send_time) = (&ExtensionIds::default(), None);
+        what(sender, &mut Wire { path, ids, send_time, sealer, outgoing }, *now)
     }
 
     /// Sends packets with these payloads, numbered from `first` on; returns what arrives, run by run.

@@ -201,7 +201,7 @@ mod tests {
             marker: false,
             payload: vec![0; size],
             captured: None,
-            audio_level: None,
+            extensions: roomful_types::PassedExtensions::default(),
         }
     }
 

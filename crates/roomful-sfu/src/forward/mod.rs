@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roomful_types::{AudioLevel, Bitrate, Codec, MediaKind, Mid, ParticipantId, Rid};
+use roomful_types::{Bitrate, Codec, MediaKind, Mid, ParticipantId, PassedExtensions, Rid};
 use slab::Slab;
 
 use crate::media::{MediaCommand, MediaNotice, SourceId};
@@ -97,8 +97,8 @@ pub struct SourcePacket {
     pub payload: Vec<u8>,
     /// When it was captured, on the publisher's clock moved by one distance per publisher; none until that is known.
     pub captured: Option<Instant>,
-    /// How loud it is, if it says so.
-    pub audio_level: Option<AudioLevel>,
+    /// What else it says of itself.
+    pub extensions: PassedExtensions,
 }
 
 /// One RTP packet for a subscriber: a publisher's, with the numbers of the subscriber's section.
@@ -179,7 +179,7 @@ impl Forwarder {
         else {
             return self.spare.give(packet.payload);
         };
-        let level = packet.audio_level;
+        let level = packet.extensions.audio_level;
         if let Err(packet) = source.ingest(rid, packet, now, &mut self.spare) {
             return self.spare.give(packet.payload);
         }

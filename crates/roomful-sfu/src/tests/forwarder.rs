@@ -126,7 +126,7 @@ impl Scene {
             marker: false,
             payload: payload.into(),
             captured: Some(self.now),
-            audio_level: None,
+            extensions: roomful_types::PassedExtensions::default(),
         };
         self.forwarder.ingest(peer(0), mid(section), Rid::High, packet, self.now);
     }

@@ -169,7 +169,7 @@ fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
                     marker: true,
                     payload: payload.into(),
                     captured: None,
-                    audio_level: None,
+                    extensions: roomful_types::PassedExtensions::default(),
                 };
                 forwarder.ingest(publisher, mid("x"), rid, packet, *now);
             }

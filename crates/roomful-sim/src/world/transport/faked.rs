@@ -9,7 +9,7 @@ use roomful_client::{MediaCommand, MediaNotice, MediaTransport};
 use roomful_protocol::SlotMids;
 use roomful_sfu::SourcePacket;
 use roomful_state::TrackId;
-use roomful_types::{Codec, MediaKind, Mid, Rid};
+use roomful_types::{Codec, MediaKind, Mid, PassedExtensions, Rid};
 
 use super::super::frames::{self, Packet, Tag};
 
@@ -95,7 +95,7 @@ impl FakedTransport {
                         marker: true,
                         payload: frames::payload(sender.codec, is_keyframe, tags[track]),
                         captured: None,
-                        audio_level: None,
+                        extensions: PassedExtensions::default(),
                     },
                 ));
             }
