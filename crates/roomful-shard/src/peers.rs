@@ -198,6 +198,9 @@ impl Peers {
                         self.entries.get(&id).map_or(Duration::ZERO, |entry| entry.peer.round_trip());
                     turn.missing.push(Missing { peer: id, mid, number, round_trip });
                 }
+                ServerOutput::Estimated(available) => {
+                    turn.notices.push_back(MediaNotice::Estimated { peer: id, available });
+                }
                 ServerOutput::KeyframeRequest(mid) => turn.forwarder.keyframe_requested(id, mid, turn.now),
                 ServerOutput::Measured(measure) => {
                     let measure = section_measure(measure);

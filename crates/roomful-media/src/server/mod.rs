@@ -21,7 +21,7 @@ use std::{
 };
 
 use roomful_srtp::{Opener, Sealer};
-use roomful_types::{Codec, MediaKind, Mid, PassedExtensions, Rid};
+use roomful_types::{Bitrate, Codec, MediaKind, Mid, PassedExtensions, Rid};
 use rtcp_types::{ReportBlock, Twcc};
 use str0m::{
     Candidate, Event, Input, Rtc,
@@ -142,6 +142,8 @@ pub enum Output {
     KeyframeRequest(Mid),
     /// The client misses the packet with this number on this section.
     Missing(Mid, u16),
+    /// So much gets through to the client, it says.
+    Estimated(Bitrate),
     /// How a section does, once a second.
     Measured(Measure),
 }
@@ -593,6 +595,11 @@ impl reports::Listener for ServerPeer {
 
     fn on_arrivals(&mut self, report: &Twcc<'_>) {
         self.sender.on_arrivals(report, self.now);
+    }
+
+    fn on_bandwidth(&mut self, available: Bitrate) {
+        self.outputs.retain(|output| !matches!(output, Output::Estimated(_)));
+        self.outputs.push_back(Output::Estimated(available));
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {

@@ -5,6 +5,8 @@ use rtcp_types::{
     SdesItem, SenderReport, TransportFeedback, Twcc, TwccBuilder, prelude::*,
 };
 
+use roomful_types::Bitrate;
+
 use super::receiver::SenderTime;
 
 /// What a client says by RTCP, one thing after another.
@@ -20,6 +22,9 @@ pub(super) trait Listener {
 
     /// Packets of the whole transport arrived, or did not.
     fn on_arrivals(&mut self, report: &Twcc<'_>);
+
+    /// So much gets through to the receiver, it says.
+    fn on_bandwidth(&mut self, available: Bitrate);
 
     /// The picture of one of our sources is lost.
     fn on_picture_loss(&mut self, ssrc: u32);
@@ -57,11 +62,26 @@ pub(super) fn hear(bytes: &[u8], listener: &mut impl Listener) {
                     listener.on_picture_loss(feedback.media_ssrc());
                 } else if let Ok(fir) = feedback.parse_fci::<Fir<'_>>() {
                     fir.entries().take(FIR_MAX).for_each(|entry| listener.on_picture_loss(entry.ssrc()));
+                } else if let Some(available) = read_remb(packet) {
+                    listener.on_bandwidth(available);
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Reads what a receiver estimates to get through (draft-alvestrand-rmcat-remb-03 §2.2): application layer feedback with this name.
+fn read_remb(packet: &[u8]) -> Option<Bitrate> {
+    const FORMAT: u8 = 15;
+    let [flags, _, _, _, _, _, _, _, _, _, _, _, b'R', b'E', b'M', b'B', _, b0, b1, b2] =
+        *packet.first_chunk()?
+    else {
+        return None;
+    };
+    let (exponent, mantissa) = (b0 >> 2, u64::from(b0 & 3) << 16 | u64::from(b1) << 8 | u64::from(b2));
+    let rate = u128::from(mantissa) << exponent;
+    (flags & 0x1f == FORMAT).then(|| Bitrate::from_bps(u64::try_from(rate).unwrap_or(u64::MAX)))
 }
 
 /// Returns the packets of a compound one (RFC 3550 §6.1), up to the first that is not whole.

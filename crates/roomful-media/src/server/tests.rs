@@ -194,6 +194,10 @@ impl Listener for Ear {
         self.0.push(format!("{} arrivals", report.packets().count()));
     }
 
+    fn on_bandwidth(&mut self, available: Bitrate) {
+        self.0.push(format!("{available} gets through"));
+    }
+
     fn on_picture_loss(&mut self, ssrc: u32) {
         self.0.push(format!("picture of {ssrc}"));
     }
@@ -217,6 +221,28 @@ fn what_is_written_is_heard() {
     let expected = ["time of 7", "report about 8", "report about 9", "[3, 5, 600] of 8", "picture of 9"]
         .map(String::from);
     assert_eq!(ear.0, expected);
+}
+
+#[test]
+fn estimates_of_receivers_are_read() {
+    // About one source: exponent 2, mantissa 0x37505.
+    let mut packet =
+        [0x8f, 206, 0, 5, 1, 2, 3, 4, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0x0b, 0x75, 0x05, 5, 6, 7, 8];
+    let heard = |packet: &[u8]| {
+        let mut ear = Ear::default();
+        reports::hear(packet, &mut ear);
+        ear.0
+    };
+    let expected = format!("{} gets through", Bitrate::from_bps(0x3_7505 << 2));
+    assert_eq!(heard(&packet), [expected]);
+    packet[17] = 0xff;
+    assert_eq!(
+        heard(&packet),
+        [format!("{} gets through", Bitrate::from_bps(u64::MAX))],
+        "more than there is"
+    );
+    packet[12] = b'X';
+    assert_eq!(heard(&packet), [""; 0]);
 }
 
 #[test]
