@@ -183,6 +183,9 @@ impl Request {
     }
 }
 
+/// Requests without an answer: after a resume each is repeated, and the server must still know what it came to.
+const CALLS_MAX: usize = limits::ANSWERS_MAX / 2;
+
 impl Client {
     /// Makes the client of a room that it is not connected to. The seed decides how long the pauses between attempts to connect
     /// again are; clients that were lost together should have different ones.
@@ -294,6 +297,9 @@ impl Client {
             (Command::Disconnect, _) => {
                 self.on_disconnect(id);
                 Ok(())
+            }
+            (_, Stage::Joined) if self.requests.len() >= CALLS_MAX => {
+                Err(CommandError::TooManyCalls(self.requests.len()))
             }
             (command, Stage::Joined) => self.on_room_command(id, command),
             (_, _) => Err(CommandError::NotConnected),

@@ -212,6 +212,9 @@ pub enum CommandError {
     /// Every receive slot is taken.
     #[error("all {0} receive slots are taken; remove a subscription first")]
     NoSlotFree(usize),
+    /// More wait for an answer than the server remembers answers for, should the connection be lost.
+    #[error("{0} calls wait for an answer already; wait for some of them first")]
+    TooManyCalls(usize),
     /// A message is too long.
     #[error("{seen} bytes are more than the {allowed} that a message may have")]
     MessageTooLarge {

@@ -144,6 +144,13 @@ impl Media {
         }
     }
 
+    pub(crate) fn check_invariants(&self) {
+        match self {
+            Self::Real(real) => real.shard.check_invariants(),
+            Self::Faked(faked) => faked.forwarder.check_invariants(),
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Real(real) => real.deadline,

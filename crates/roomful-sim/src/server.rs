@@ -213,6 +213,15 @@ impl ServerMachine {
         &self.tokens
     }
 
+    /// Checks what must be true of every server. For tests and simulators: costs a walk over everything.
+    ///
+    /// # Panics
+    /// When the engine or the media shard is at fault.
+    pub fn check_invariants(&self) {
+        self.sfu.check_invariants();
+        self.media.check_invariants();
+    }
+
     /// Returns the deciding engine.
     #[must_use]
     pub const fn sfu(&self) -> &Sfu {

@@ -51,7 +51,7 @@ impl Error {
             | CommandError::AlreadySubscribed
             | CommandError::NotSubscribed
             | CommandError::MessageTooLarge { .. } => ErrorKind::InvalidArgument,
-            CommandError::NoSlotFree(_) => ErrorKind::LimitReached,
+            CommandError::NoSlotFree(_) | CommandError::TooManyCalls(_) => ErrorKind::LimitReached,
             CommandError::TimedOut => ErrorKind::TimedOut,
             CommandError::MediaUnreachable => ErrorKind::MediaUnreachable,
             CommandError::Unreachable => ErrorKind::Network,

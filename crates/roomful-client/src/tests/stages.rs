@@ -257,6 +257,18 @@ fn news_become_events_with_the_state_after_them() {
 }
 
 #[test]
+fn no_more_calls_wait_than_the_server_remembers_answers_for() {
+    let mut world = World::joined();
+    let send = || Command::SendMessage(SendMessage { message: Message::text("hello"), recipients: None });
+    for _ in 0..limits::ANSWERS_MAX / 2 {
+        check(world.command(send()), "send say hello");
+    }
+    check(world.command(send()), "258: TooManyCalls(256)");
+    check(world.grant(), "257: done");
+    check(world.command(send()), "send say hello");
+}
+
+#[test]
 fn messages_are_checked_sent_and_received() {
     let mut world = World::joined();
     let send = |message| Command::SendMessage(SendMessage { message, recipients: Some(vec![person(2)]) });

@@ -11,6 +11,7 @@ use super::{
     Happening, World,
     frames::{self, Tag},
     transport::Way,
+    wire::Stream,
 };
 use crate::{Input, MediaInput, MediaOutput};
 
@@ -30,6 +31,7 @@ impl World {
                     panic!("media of {owner:?} goes to {peer} {why}");
                 }
                 let Some(node) = self.node_at(peer) else { return };
+                self.wire.note(node, Stream::Faked(peer, mid), packet.sequence as u16);
                 let path = &mut self.paths[node];
                 if path.is_cut {
                     return;
@@ -107,6 +109,7 @@ impl World {
     pub(super) fn on_transmit(&mut self, datagram: Transmit) {
         let is_at = |node: &super::Node| node.address == datagram.destination;
         let Some(index) = self.nodes.iter().position(is_at) else { return };
+        self.wire.note_datagram(index, &datagram.bytes);
         let path = &mut self.paths[index];
         if path.is_cut {
             return;

@@ -11,6 +11,7 @@ mod node;
 mod parameters;
 mod trace;
 mod transport;
+mod wire;
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,7 @@ use frames::Tags;
 use model::Model;
 use node::{Node, NodeOutput};
 use trace::Trace;
+use wire::Wire;
 
 /// A room, its participants, and what lies between them.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub struct World {
     tags: Tags,
     random: SmallRng,
     trace: Trace,
+    wire: Wire,
     frames_delivered: u64,
     /// Since when, and when last, frames came that nobody grants any more.
     refused: BTreeMap<(usize, frames::Tag), (Instant, Instant)>,
@@ -163,6 +166,7 @@ impl World {
             tags: Tags::default(),
             random,
             trace: Trace::default(),
+            wire: Wire::default(),
             frames_delivered: 0,
             refused: BTreeMap::new(),
             server_wake: None,
@@ -226,7 +230,7 @@ impl World {
                 if self.node_of(session).is_some() {
                     self.server.handle_input(Input::Signal(session, *message), self.now);
                     self.drain_server();
-                    self.server.sfu().check_invariants();
+                    self.server.check_invariants();
                 }
             }
             Happening::SignalDown(session, message) => {
@@ -512,7 +516,8 @@ impl World {
 
     /// What must be true once everything had time to recover.
     fn check_end(&mut self) {
-        self.server.sfu().check_invariants();
+        self.server.check_invariants();
+        self.wire.check_gaps(&self.parameters);
         let since = self.now - Duration::from_secs(10);
         for node in &self.nodes {
             node.watch.check_commands(self.now);
