@@ -1,6 +1,6 @@
 //! The numbers of what the server sends, as anybody on the wire sees them: headers are in the clear.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
 
 use roomful_types::{Mid, ParticipantId};
 
@@ -9,10 +9,10 @@ use crate::LinkConfig;
 
 /// The observer of everything that leaves the server.
 #[derive(Debug, Default)]
-pub(super) struct Wire(BTreeMap<(usize, Stream), Numbers>);
+pub(super) struct Wire(HashMap<(usize, Stream), Numbers>);
 
 /// One outgoing stream of a participant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Stream {
     /// By its source.
     Real(u32),
@@ -21,17 +21,17 @@ pub(super) enum Stream {
 }
 
 /// The numbers of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Numbers {
     first: u64,
-    highest: Option<u64>,
-    /// The latest ones.
-    seen: BTreeSet<u64>,
+    highest: u64,
     count: u64,
+    /// Which number of each remainder was there last.
+    latest: Vec<u64>,
 }
 
-/// Numbers that are remembered; what is further behind would be taken for one of the next round.
-const KEPT: usize = 1 << 14;
+/// Numbers that are remembered: what is further behind would be taken for one of the next round.
+const KEPT: u64 = 1 << 14;
 
 impl Wire {
     /// Notes a datagram to a participant.
@@ -45,28 +45,22 @@ impl Wire {
 
     /// Notes a packet to a participant.
     pub(super) fn note(&mut self, node: usize, stream: Stream, number: u16) {
-        let numbers = self.0.entry((node, stream)).or_default();
-        let extended = match numbers.highest {
-            // Room before the first, for those that it has overtaken.
-            None => u64::from(number) + (1 << 16),
-            Some(highest) => {
-                let distance = number.wrapping_sub(highest as u16).cast_signed();
-                highest.saturating_add_signed(distance.into())
-            }
-        };
-        assert!(
-            numbers.seen.insert(extended),
-            "number {number} of {stream:?} is sent to participant {node} twice"
-        );
-        if numbers.highest.is_none() {
-            numbers.first = extended;
-        }
+        // Room before the first, for those that it has overtaken.
+        let first = u64::from(number) + (1 << 16);
+        let numbers = self.0.entry((node, stream)).or_insert_with(|| Numbers {
+            first,
+            highest: first,
+            count: 0,
+            latest: vec![0; KEPT as usize],
+        });
+        let distance = number.wrapping_sub(numbers.highest as u16).cast_signed();
+        let extended = numbers.highest.saturating_add_signed(distance.into());
+        let latest = &mut numbers.latest[(extended % KEPT) as usize];
+        assert_ne!(*latest, extended, "number {number} of {stream:?} is sent to participant {node} twice");
+        *latest = extended;
         numbers.first = numbers.first.min(extended);
-        numbers.highest = numbers.highest.max(Some(extended));
+        numbers.highest = numbers.highest.max(extended);
         numbers.count += 1;
-        if numbers.seen.len() > KEPT {
-            numbers.seen.pop_first();
-        }
     }
 
     /// Checks that the server made no gap where no publisher had any.
@@ -77,7 +71,7 @@ impl Wire {
             return;
         }
         for ((node, stream), numbers) in &self.0 {
-            let expected = numbers.highest.map_or(0, |highest| highest - numbers.first + 1);
+            let expected = numbers.highest - numbers.first + 1;
             assert_eq!(
                 numbers.count, expected,
                 "a gap of the server's own in {stream:?} to participant {node}"
@@ -97,7 +91,7 @@ mod tests {
             wire.note(0, Stream::Real(7), number);
         }
         let numbers = &wire.0[&(0, Stream::Real(7))];
-        assert_eq!(numbers.highest.map(|highest| highest - numbers.first + 1), Some(numbers.count));
+        assert_eq!((numbers.highest - numbers.first + 1, numbers.count), (4, 4));
         let twice = std::panic::catch_unwind(move || wire.note(0, Stream::Real(7), 65_535));
         assert!(twice.is_err());
     }
