@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 use roomful_protocol::{JoinResponse, RequestId, ResumeKey, ResumeRequest, ResumeResponse, WIRE_VERSION};
-use roomful_state::{Action, Connection};
+use roomful_state::{Action, Connection, LeaveReason};
 use roomful_types::{DisconnectReason, ParticipantId, StreamId};
 
 use crate::client::{Client, Output, Request, Stage, participant};
@@ -146,6 +146,12 @@ impl Client {
         let own = self.state.local_participant_id().map(|id| self.state.participant_streams(id));
         for gone in own.unwrap_or_default().values().filter(|stream| !is_published(stream.id)) {
             self.on_own_stream_ended(gone.id);
+        }
+        let is_there = |id: ParticipantId| response.participants.iter().any(|one| one.id == id);
+        for participant in response.kicked.iter().copied().filter(|id| !is_there(*id)) {
+            if self.state.participant(participant).is_some() {
+                self.apply(Action::ParticipantLeft { participant, reason: Some(LeaveReason::Kicked) });
+            }
         }
         let streams = response.streams.iter().map(|info| self.stream(info)).collect();
         self.apply(Action::Resumed {

@@ -1,11 +1,11 @@
 //! What moderators decided about the session of a room.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use roomful_protocol::StreamUpdatedNotice;
+use roomful_protocol::{StreamUpdatedNotice, limits};
 use roomful_types::{MediaKind, ParticipantId, StreamKey};
 
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Moderation {
     barred_grants: BTreeSet<GrantId>,
     barred_identities: BTreeSet<Arc<str>>,
+    /// Who was removed, the latest ones.
+    kicked: VecDeque<ParticipantId>,
     /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
     censored: BTreeMap<ParticipantId, BTreeSet<(Option<StreamKey>, MediaKind)>>,
     /// What was withheld of all streams of somebody who left; holds again when the grant comes back.
@@ -80,8 +82,17 @@ pub enum ModerationError {
 }
 
 impl Moderation {
-    /// Keeps grants and an identity out from now on.
-    pub(crate) fn bar(&mut self, grants: impl IntoIterator<Item = GrantId>, identity: Option<Arc<str>>) {
+    /// Keeps somebody's grants and identity out from now on.
+    pub(crate) fn bar(
+        &mut self,
+        id: ParticipantId,
+        grants: impl IntoIterator<Item = GrantId>,
+        identity: Option<Arc<str>>,
+    ) {
+        if self.kicked.len() == limits::KICKED_MAX {
+            self.kicked.pop_front();
+        }
+        self.kicked.push_back(id);
         self.barred_grants.extend(grants);
         self.barred_identities.extend(identity);
     }
@@ -100,6 +111,11 @@ impl Moderation {
         if !kinds.is_empty() {
             self.censored_grants.entry(grant).or_default().extend(kinds);
         }
+    }
+
+    /// Returns who was removed of late, for those who were away.
+    pub(crate) fn kicked(&self) -> impl Iterator<Item = ParticipantId> {
+        self.kicked.iter().copied()
     }
 
     pub(crate) fn is_barred(&self, grant: &Grant) -> bool {

@@ -412,6 +412,7 @@ impl Sfu {
             speaking: room.speakers.notices(),
             dominant_speaker: room.speakers.dominant(),
             term,
+            kicked: room.moderation.kicked().collect(),
         };
         self.outbox.send_all(vec![id], response);
         for message in missed {
@@ -476,7 +477,7 @@ impl Sfu {
     fn kick(&mut self, room_id: RoomId, id: ParticipantId) {
         let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
         let Some(participant) = room.participants.get(&id) else { return };
-        room.moderation.bar(participant.grants(), participant.info.identity.clone());
+        room.moderation.bar(id, participant.grants(), participant.info.identity.clone());
         self.part(room_id, id, Some(LeaveReason::Kicked), Some(DisconnectReason::Kicked));
     }
 

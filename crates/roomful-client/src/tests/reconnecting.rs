@@ -32,6 +32,7 @@ impl World {
             speaking: Vec::new(),
             dominant_speaker: None,
             term: TokenTerm { remaining_ms: 600_000, life_ms: 600_000 },
+            kicked: Vec::new(),
         };
         self.hear(response)
     }

@@ -163,6 +163,9 @@ pub struct ResumeResponse {
     /// How long the token is valid.
     #[n(9)]
     pub term: TokenTerm,
+    /// Who was removed by a moderator in this session of the room, the latest [`KICKED_MAX`](crate::limits::KICKED_MAX).
+    #[n(10)]
+    pub kicked: Vec<ParticipantId>,
 }
 
 /// Presents a newer token for the same room and identity. The old one stays in force when this one is refused.

@@ -238,6 +238,7 @@ pub(crate) fn server() -> Samples<ServerMessage> {
                 }],
                 dominant_speaker: Some(ADA),
                 term: TERM,
+                kicked: vec![BOB],
             }
             .into(),
         ),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a scenario that says what it waits for says enough")]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use roomful::{
@@ -496,6 +496,28 @@ pub(super) async fn o04_a_resumed_stay_is_told_the_differences_once(venue: &dyn 
     eventually(|| *messages.lock() == ["meanwhile"]).await;
     sleep(Duration::from_millis(300)).await;
     assert_eq!(*messages.lock(), ["meanwhile"], "once");
+}
+
+pub(super) async fn o04_whoever_was_kicked_meanwhile_is_told_as_kicked(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let (alice, gone) = two(&*stage).await;
+    let bob = join_fragile(&*stage, "fragile", |_| {}).await;
+    meet(&[&alice, &gone, &bob]).await;
+    let (mut events, kicked) = (bob.events(), own_id(&gone));
+    stage.cut();
+    named(&mut events, "reconnecting").await;
+    within(stage.moderate(ModerationRequest::Kick(these(&[&gone])))).await;
+    within(alice.disconnect()).await.expect("leaves");
+    stage.mend();
+    let mut reasons = BTreeMap::new();
+    wait_for(&mut events, |event| {
+        if let EventKind::ParticipantLeaving { participant, reason } = event.kind {
+            reasons.insert(participant == kicked, reason);
+        }
+        (event.name() == "reconnected").then_some(())
+    })
+    .await;
+    assert_eq!(reasons, BTreeMap::from([(false, None), (true, Some(LeaveReason::Kicked))]));
 }
 
 pub(super) async fn subscribed_to_preference(

@@ -110,7 +110,8 @@ scenarios! {
         o01_leaving_has_its_order
         o02_being_kicked_has_its_order
         o03_what_was_there_before_is_not_told
-        o04_a_resumed_stay_is_told_the_differences_once;
+        o04_a_resumed_stay_is_told_the_differences_once
+        o04_whoever_was_kicked_meanwhile_is_told_as_kicked;
     behaviour:
         b01_nothing_comes_of_what_is_not_subscribed
         b01_paging_reuses_slots
