@@ -149,8 +149,13 @@ impl Peers {
         outgoing: &mut Outgoing,
         now: Instant,
     ) {
-        self.isolate(id, |entry| entry.peer.send(packets.map(sent), outgoing, now));
-        self.schedule(id);
+        let is_due_otherwise = self.isolate(id, |entry| {
+            entry.peer.send(packets.map(sent), outgoing, now);
+            entry.deadline != entry.peer.deadline()
+        });
+        if is_due_otherwise == Some(true) {
+            self.schedule(id);
+        }
     }
 
     /// Seals a packet for a subscriber again.

@@ -264,7 +264,7 @@ impl ServerPeer {
         self.ids.learn(media.remote_extmap());
         let kind = if media.kind().is_audio() { MediaKind::Audio } else { MediaKind::Video };
         let (cname, negotiated) = (media.cname().to_owned(), media.remote_pts().to_vec());
-        let mut payload_types = BTreeMap::new();
+        let mut payload_types: Vec<(Codec, u8, Option<u8>)> = Vec::new();
         for params in self.rtc.codec_config().params() {
             let codec = match params.spec().codec {
                 RtcCodec::Opus => Codec::Opus,
@@ -279,7 +279,9 @@ impl ServerPeer {
             let (main, repair) = (*params.pt(), params.resend().map(|repair| *repair));
             self.codecs.insert(main, codec);
             self.repairs.extend(repair);
-            payload_types.entry(codec).or_insert((main, repair));
+            if payload_types.iter().all(|(one, ..)| *one != codec) {
+                payload_types.push((codec, main, repair));
+            }
         }
         let mut api = self.rtc.direct_api();
         let sent = api.stream_tx_by_mid(rtc::mid_to(mid), None);

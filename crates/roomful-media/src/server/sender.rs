@@ -51,8 +51,8 @@ struct Slot {
     /// Who it is, as it stands in every report.
     description: Vec<u8>,
     kind: MediaKind,
-    /// Of each codec, and of its repairs.
-    payload_types: BTreeMap<Codec, (u8, Option<u8>)>,
+    /// Of each codec that was negotiated, and of its repairs.
+    payload_types: Vec<(Codec, u8, Option<u8>)>,
     /// Where it is sealed, and where its repairs are, once there are keys.
     streams: Option<(StreamHandle, Option<StreamHandle>)>,
     next_repair: u64,
@@ -98,7 +98,7 @@ impl Sender {
         kind: MediaKind,
         (ssrc, repair_ssrc): (u32, Option<u32>),
         cname: &str,
-        payload_types: BTreeMap<Codec, (u8, Option<u8>)>,
+        payload_types: Vec<(Codec, u8, Option<u8>)>,
     ) {
         self.by_ssrc.insert(ssrc, mid);
         if self.slot(mid).is_some() {
@@ -167,7 +167,7 @@ impl Sender {
             }
             let Some(slot) = slots.get_mut(*latest) else { continue };
             let (Some((stream, _)), Some((payload_type, _))) =
-                (slot.streams, slot.payload_types.get(&packet.codec).copied())
+                (slot.streams, slot.payload_types(packet.codec))
             else {
                 continue;
             };
@@ -206,7 +206,7 @@ impl Sender {
     pub(super) fn repair(&mut self, packet: SentPacket<'_>, wire: &mut Wire<'_>, now: Instant) {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.mid == packet.mid) else { return };
         let (Some((main, Some(stream))), Some(ssrc)) = (slot.streams, slot.repair_ssrc) else { return };
-        let payload_type = slot.payload_types.get(&packet.codec).and_then(|(_, repair)| *repair);
+        let payload_type = slot.payload_types(packet.codec).and_then(|(_, repair)| repair);
         let Some(payload_type) = payload_type.filter(|_| wire.sealer.has_sealed(main, packet.sequence))
         else {
             return;
@@ -338,6 +338,14 @@ impl Sender {
             }
         })
         .collect()
+    }
+}
+
+impl Slot {
+    /// Returns the payload types of a codec and of its repairs.
+    fn payload_types(&self, codec: Codec) -> Option<(u8, Option<u8>)> {
+        let found = self.payload_types.iter().find(|(one, ..)| *one == codec);
+        found.map(|(_, main, repair)| (*main, *repair))
     }
 }
 

@@ -108,7 +108,7 @@ impl Slot {
         let exported = vec![7; Profile::AeadAes128Gcm.keying_material_bytes()];
         let keys = KeyingMaterial::split(Profile::AeadAes128Gcm, &exported).expect("of its length");
         let (mut sender, mut sealer) = (Sender::default(), Sealer::new(&keys.server));
-        let payload_types = BTreeMap::from([(Codec::Vp8, (96, Some(97)))]);
+        let payload_types = vec![(Codec::Vp8, 96, Some(97))];
         sender.add_section(mid("v"), MediaKind::Video, (SSRC, Some(REPAIR)), "cname", payload_types);
         sender.bind(&mut sealer);
         let (opener, outgoing) = (Opener::new(&keys.server), Outgoing::new());

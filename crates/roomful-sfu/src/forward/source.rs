@@ -1,9 +1,6 @@
 //! One source: the packets of one track in its encodings, and who takes them.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use roomful_rtp::starts_keyframe;
 use roomful_types::{Codec, Mid, ParticipantId, Rid};
@@ -32,7 +29,8 @@ pub(super) struct Source {
     /// Who takes it.
     pub(super) takers: Vec<Taker>,
     pub(super) speech: Speech,
-    encodings: BTreeMap<Rid, Encoding>,
+    /// By their names.
+    encodings: [Option<Encoding>; Rid::ALL.len()],
     first_timestamp: u32,
     /// Until when packets of an earlier occupant are told by their timestamps.
     changeover_ends: Instant,
@@ -64,7 +62,7 @@ impl Source {
             is_fresh: false,
             takers: Vec::new(),
             speech: Speech::default(),
-            encodings: BTreeMap::new(),
+            encodings: [const { None }; Rid::ALL.len()],
             first_timestamp,
             changeover_ends: now + CHANGEOVER,
         }
@@ -83,7 +81,7 @@ impl Source {
             return Err(packet);
         }
         let codec = self.codec;
-        let encoding = self.encodings.entry(rid).or_default();
+        let encoding = self.encodings[rid as usize].get_or_insert_default();
         let is_start = starts_keyframe(codec, &packet.payload)
             && (!is_lone_slice(codec, &packet.payload) || begins_frame(encoding, &packet));
         encoding.push(packet, is_start, now, spare);
@@ -93,27 +91,30 @@ impl Source {
     /// Everybody has been served.
     pub(super) fn settle(&mut self) {
         self.is_fresh = false;
-        self.encodings.values_mut().for_each(Encoding::settle);
+        self.encodings.iter_mut().flatten().for_each(Encoding::settle);
     }
 
     /// Forgets every packet: nobody shall get any of them.
     pub(super) fn clear(&mut self, spare: &mut Spare) {
-        self.encodings.values_mut().for_each(|encoding| encoding.clear(spare));
+        self.encodings.iter_mut().flatten().for_each(|encoding| encoding.clear(spare));
         self.speech = Speech::default();
     }
 
     /// Returns an encoding, once something came of it or was wanted of it.
-    pub(super) fn encoding(&self, rid: Rid) -> Option<&Encoding> {
-        self.encodings.get(&rid)
+    pub(super) const fn encoding(&self, rid: Rid) -> Option<&Encoding> {
+        self.encodings[rid as usize].as_ref()
     }
 
     /// Returns an encoding that something is wanted of.
     pub(super) fn encoding_mut(&mut self, rid: Rid) -> &mut Encoding {
-        self.encodings.entry(rid).or_default()
+        self.encodings[rid as usize].get_or_insert_default()
     }
 
     pub(super) fn encodings_mut(&mut self) -> impl Iterator<Item = (Rid, &mut Encoding)> {
-        self.encodings.iter_mut().map(|(rid, encoding)| (*rid, encoding))
+        let mut rids = Rid::ALL;
+        rids.sort_unstable();
+        let all = rids.into_iter().zip(&mut self.encodings);
+        all.filter_map(|(rid, encoding)| Some((rid, encoding.as_mut()?)))
     }
 
     /// Returns the encoding that is there of one that is asked for.
@@ -123,7 +124,7 @@ impl Source {
 
     /// Panics when more is kept than may be.
     pub(super) fn check_invariants(&self) {
-        self.encodings.values().for_each(Encoding::check_invariants);
+        self.encodings.iter().flatten().for_each(Encoding::check_invariants);
     }
 
     fn is_of_an_earlier_occupant(&mut self, rid: Rid, packet: &SourcePacket, now: Instant) -> bool {
