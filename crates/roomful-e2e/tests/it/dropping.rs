@@ -2,7 +2,10 @@
 
 use std::{future::poll_fn, pin::pin, process::Stdio, task::Poll, time::Duration};
 
-use roomful::{Status, SubscriptionConfig};
+use roomful::{
+    Message, NetworkMetricsOptions, Status, SubscriptionConfig, TrackUpdate, Tracks, TracksUpdate,
+};
+use serde_json::json;
 use tokio::{process::Command, runtime::Handle, time::sleep};
 
 use crate::harness::{Player, World, assert_identical, eventually, key, own_id, read, subscribe, within};
@@ -137,6 +140,44 @@ async fn a_dropped_subscription_leaves_none_and_can_be_made_again() {
     let mut last = None;
     eventually(|| last.replace(received()) == Some(received())).await;
     crate::harness::stands_still(received).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_other_call_can_be_dropped_at_any_point_and_the_room_goes_on() {
+    let world = World::start().await;
+    let (alice, bob) = (world.join("alice").await, world.join("bob").await);
+    let (camera, player) = (key("camera"), Player::start_marked(1));
+    within(alice.add_stream(&camera, player.tracks.clone())).await.expect("publishes");
+    let (_audio, mut video) = subscribe(&bob, &alice, &camera).await;
+    let (publisher, tasks) = (own_id(&alice), || Handle::current().metrics().num_alive_tasks());
+    let token = world.token(bob.id(), json!({ "identity": "bob" })).await;
+    let before = tasks();
+    for times in POLLS.into_iter().filter(|times| *times <= 30) {
+        let config = SubscriptionConfig { priority: times as u8, ..SubscriptionConfig::default() };
+        poll_times(times, bob.update_subscription(publisher, &camera, config)).await;
+        poll_times(times, bob.send_message(Message::text("dropped"), None)).await;
+        let metrics = NetworkMetricsOptions::default();
+        poll_times(times, bob.enable_network_metrics_report(vec![publisher], metrics)).await;
+        poll_times(times, bob.disable_network_metrics_report(None)).await;
+        poll_times(times, bob.webrtc_stats_for_stream(publisher, &camera)).await;
+        poll_times(times, bob.update_client_token(token.clone())).await;
+        let mute = TracksUpdate { audio: TrackUpdate::Mute, ..TracksUpdate::default() };
+        poll_times(times, alice.update_stream(&camera, mute)).await;
+        let other = key("other");
+        within(alice.add_stream(&other, Tracks::default())).await.expect("publishes");
+        poll_times(times, alice.remove_stream(&other)).await;
+        eventually(|| alice.local_streams().contains_key(&camera)).await;
+        // A call that was dropped before it was begun has done nothing.
+        if alice.local_streams().contains_key(&other) {
+            let _ = within(alice.remove_stream(&other)).await;
+        }
+        poll_times(times, bob.remove_subscription(publisher, &key("none"))).await;
+    }
+    let config = SubscriptionConfig::default();
+    within(bob.update_subscription(publisher, &camera, config)).await.expect("updates");
+    within(bob.send_message(Message::text("still here"), None)).await.expect("is accepted");
+    assert_identical(&read(&mut video, 10).await, &player.video);
+    eventually(|| tasks() <= before).await;
 }
 
 /// Set in the process that counts its own descriptors.
