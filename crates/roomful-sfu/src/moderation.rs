@@ -23,7 +23,7 @@ pub(crate) struct Moderation {
     kicked: VecDeque<ParticipantId>,
     /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
     censored: BTreeMap<ParticipantId, BTreeSet<(Option<StreamKey>, MediaKind)>>,
-    /// What was withheld of all streams of somebody who left; holds again when the grant comes back.
+    /// What is withheld of all streams of whoever comes with a grant: it was withheld of somebody who came with it.
     censored_grants: BTreeMap<GrantId, BTreeSet<MediaKind>>,
 }
 
@@ -99,18 +99,36 @@ impl Moderation {
 
     /// Who was censored as a whole stays so, also by coming again.
     pub(crate) fn on_entered(&mut self, id: ParticipantId, grant: GrantId) {
-        if let Some(kinds) = self.censored_grants.remove(&grant) {
-            self.censored.insert(id, kinds.into_iter().map(|kind| (None, kind)).collect());
+        if let Some(kinds) = self.censored_grants.get(&grant) {
+            self.censored.insert(id, kinds.iter().map(|kind| (None, *kind)).collect());
         }
     }
 
-    pub(crate) fn on_left(&mut self, id: ParticipantId, grant: GrantId) {
+    pub(crate) fn on_left(&mut self, id: ParticipantId, grants: impl IntoIterator<Item = GrantId>) {
         let rules = self.censored.remove(&id).unwrap_or_default();
         let kinds: BTreeSet<MediaKind> =
             rules.into_iter().filter(|(key, _)| key.is_none()).map(|(_, kind)| kind).collect();
-        if !kinds.is_empty() {
-            self.censored_grants.entry(grant).or_default().extend(kinds);
+        self.censor_grants(grants, &kinds, true);
+    }
+
+    /// Lets what is withheld of somebody be withheld of whoever comes with these grants, or no longer.
+    fn censor_grants(
+        &mut self,
+        grants: impl IntoIterator<Item = GrantId>,
+        kinds: &BTreeSet<MediaKind>,
+        censored: bool,
+    ) {
+        if kinds.is_empty() {
+            return;
         }
+        for grant in grants {
+            let ruled = self.censored_grants.entry(grant).or_default();
+            match censored {
+                true => ruled.extend(kinds),
+                false => ruled.retain(|kind| !kinds.contains(kind)),
+            }
+        }
+        self.censored_grants.retain(|_, kinds| !kinds.is_empty());
     }
 
     /// Returns who was removed of late, for those who were away.
@@ -164,6 +182,9 @@ impl Room {
             return Err(ModerationError::UnknownStream(*without));
         }
         for id in selected {
+            if let Some(participant) = self.participants.get(&id).filter(|_| key.is_none()) {
+                self.moderation.censor_grants(participant.grants(), &[kind].into(), censored);
+            }
             let rules = self.moderation.censored.entry(id).or_default();
             match (censored, key) {
                 (true, _) => {

@@ -227,7 +227,7 @@ impl Room {
         }
         outbox.media(MediaCommand::RemovePeer { peer: id });
         self.forget_reports_of(id);
-        self.moderation.on_left(id, participant.admitted.grant);
+        self.moderation.on_left(id, participant.grants());
         self.speakers.forget_participant(id);
         let version = self.next_version();
         outbox.send_all(self.sessions(), ParticipantLeftNotice { version, participant_id: id, reason });

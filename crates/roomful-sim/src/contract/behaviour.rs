@@ -140,6 +140,37 @@ pub(super) async fn b03_one_stream_is_censored_or_all_but_some(venue: &dyn Venue
     assert_eq!(censored(&bob, &alice, "camera"), (false, false));
 }
 
+pub(super) async fn b03_no_other_stay_of_the_same_grants_is_heard(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let (first, second) = (
+        stage.token(TokenRequest::default()).await.access,
+        stage.token(TokenRequest::default()).await.access,
+    );
+    let room = |token: &str| stage.room(stage.options(token.to_owned()));
+    // What moderators decide lasts as long as somebody is there.
+    let _bob = join(&*stage, "bob").await;
+    let alice = room(&first);
+    within(alice.connect()).await.expect("joins");
+    within(alice.update_client_token(second.clone())).await.expect("is as good");
+    censor(&*stage, these(&[&alice]), MediaKind::Audio, true).await;
+    let camera = Camera::start();
+    // While the first stay lasts, and after it; with the token that it began with, and with the one that it had at the end.
+    for (index, (token, is_over)) in
+        [(&second, false), (&first, true), (&second, true)].into_iter().enumerate()
+    {
+        if is_over {
+            within(alice.disconnect()).await.expect("leaves");
+        }
+        let again = room(token);
+        within(again.connect()).await.expect("joins");
+        let tracks = Tracks { audio: camera.tracks.audio.clone(), video: None };
+        let name = key(&format!("again-{index}"));
+        within(again.add_stream(&name, tracks)).await.expect("publishes");
+        assert!(again.local_streams()[&name].is_audio_censored, "{index}");
+        within(again.disconnect()).await.expect("leaves");
+    }
+}
+
 pub(super) async fn b04_a_preference_is_followed_and_unused_encodings_pause(venue: &dyn Venue) {
     let stage = open(venue).await;
     let (alice, bob) = two(&*stage).await;

@@ -119,6 +119,7 @@ scenarios! {
         b03_censored_media_reaches_nobody_though_it_is_sent
         b03_lifting_does_not_unmute_and_late_joiners_see_both_flags
         b03_one_stream_is_censored_or_all_but_some
+        b03_no_other_stay_of_the_same_grants_is_heard
         b04_a_preference_is_followed_and_unused_encodings_pause
         b04_no_frame_shows_under_another_name
         b04_sound_and_picture_stay_in_step
