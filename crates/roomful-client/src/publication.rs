@@ -132,7 +132,9 @@ impl Client {
     /// Returns whether a stream can begin at once; an error when it cannot begin at all.
     fn is_free(&self, add: &AddStream) -> Result<bool, CommandError> {
         let is_going = |key: &StreamKey| self.publications.is_going(key);
-        let is_key_used = self.publications.streams.contains_key(&add.key);
+        let is_coming = |change: &Change| change.is_new_stream && change.key == add.key;
+        let is_key_used = self.publications.streams.contains_key(&add.key)
+            || self.publications.changes.iter().any(is_coming);
         if is_key_used && !is_going(&add.key) {
             return Err(CommandError::KeyInUse);
         }
@@ -309,7 +311,6 @@ impl Client {
     ) {
         if let Err(code) = result
             && code != ErrorCode::UnknownStream
-            && command.is_some()
             && let Some(publication) = self.publications.streams.get_mut(key)
         {
             publication.is_ending = false;
@@ -318,6 +319,7 @@ impl Client {
             }
         }
         self.finish(command, result.map_err(CommandError::Refused));
+        self.advance();
     }
 
     /// Enters one's own new stream into the state, with its tracks.
