@@ -15,7 +15,7 @@ use roomful_sfu::{Forwarder, MediaNotice, OutgoingPacket, SectionMeasure, Source
 use roomful_types::{Mid, ParticipantId, Rid};
 use rustc_hash::FxHashMap;
 
-use crate::shard::ShardStats;
+use crate::shard::{MISSING_MAX, ShardStats};
 
 /// All peers of one shard.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ impl Peers {
                 self.wall + (turn.now - self.start),
             );
             let entry = Entry { peer, ufrag: String::new(), addresses: Vec::new(), deadline: turn.now };
+            self.deadlines.insert((entry.deadline, id));
             self.entries.insert(id, Box::new(entry));
         }
         let answer = self.isolate(id, |entry| entry.peer.accept_offer(sdp, pairs))?.ok()?;
@@ -163,6 +164,10 @@ impl Peers {
         self.isolate(id, |entry| entry.peer.repair(sent(packet), outgoing));
     }
 
+    pub(crate) fn is_connected(&self, id: ParticipantId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.peer.is_connected())
+    }
+
     pub(crate) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid, rid: Rid) {
         self.isolate(id, |entry| entry.peer.request_keyframe(mid, rid));
     }
@@ -198,6 +203,7 @@ impl Peers {
             let output = self.isolate(id, |entry| entry.peer.poll_output(outgoing)).flatten();
             let Some(output) = output else { return self.schedule(id) };
             match output {
+                ServerOutput::Missing(..) if turn.missing.len() >= MISSING_MAX => {}
                 ServerOutput::Missing(mid, number) => {
                     let round_trip =
                         self.entries.get(&id).map_or(Duration::ZERO, |entry| entry.peer.round_trip());
@@ -254,7 +260,8 @@ impl Peers {
             return Some(named);
         }
         let entry = self.entries.get_mut(&named)?;
-        if entry.addresses.len() == ADDRESSES_PER_PEER
+        entry.addresses.retain(|address| *address != datagram.source);
+        if entry.addresses.len() >= ADDRESSES_PER_PEER
             && let Some(index) =
                 entry.addresses.iter().position(|address| entry.peer.path() != Some(*address))
         {

@@ -55,6 +55,12 @@ pub struct ShardStats {
     pub datagrams_ignored: u64,
 }
 
+/// Bytes that are sealed before they are sent: no more than what may wait for a full socket. Whoever is not served by then is next.
+const OUTGOING_MAX: usize = 1 << 20;
+
+/// Packets that are sent again in one turn. Who misses more has to ask again.
+pub(crate) const MISSING_MAX: usize = 1 << 12;
+
 /// How long a shard without anything to do may sleep.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -132,7 +138,8 @@ impl Shard {
         if let Some(notice) = self.notices.pop_front() {
             return Output::Notice(notice);
         }
-        let deadline = self.peers.deadline().into_iter().chain(self.forwarder.deadline()).min();
+        let rest = (self.forwarder.is_behind() && !self.is_blocked).then_some(self.now);
+        let deadline = [self.peers.deadline(), self.forwarder.deadline(), rest].into_iter().flatten().min();
         match self.outgoing.next_run() {
             Some(run) => Output::Transmit(run),
             None => Output::Wait(deadline.unwrap_or(self.now + IDLE)),
@@ -157,6 +164,10 @@ impl Shard {
     fn forward(&mut self) {
         let Self { peers, forwarder, outgoing, is_blocked, missing, owing, now, .. } = self;
         let mut egress = PeerEgress { peers, outgoing, owing, is_blocked: *is_blocked, now: *now };
+        if *is_blocked {
+            // Whoever misses them asks again.
+            missing.clear();
+        }
         for Missing { peer, mid, number, round_trip } in missing.drain(..) {
             forwarder.repair((peer, mid), number, round_trip, &mut egress, *now);
         }
@@ -189,7 +200,11 @@ struct PeerEgress<'a> {
 
 impl Egress for PeerEgress<'_> {
     fn has_room(&self) -> bool {
-        !self.is_blocked
+        !self.is_blocked && self.outgoing.len() < OUTGOING_MAX
+    }
+
+    fn is_ready(&self, peer: ParticipantId) -> bool {
+        self.peers.is_connected(peer)
     }
 
     fn send<'a>(

@@ -187,6 +187,10 @@ impl Egress for Outputs {
         true
     }
 
+    fn is_ready(&self, _: ParticipantId) -> bool {
+        true
+    }
+
     fn send<'a>(
         &mut self,
         peer: ParticipantId,

@@ -72,11 +72,6 @@ impl ExtensionIds {
         }
     }
 
-    /// Returns whether packets are numbered over the whole transport.
-    pub(super) const fn has_transport_sequence(&self) -> bool {
-        self.transport_sequence.is_some()
-    }
-
     /// Returns whether packets say when they leave: receivers need it only where packets are not numbered.
     pub(super) const fn needs_send_time(&self) -> bool {
         self.send_time.is_some() && self.transport_sequence.is_none()

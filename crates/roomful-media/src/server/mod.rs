@@ -28,6 +28,7 @@ use str0m::{
     change::SdpOffer,
     format::Codec as RtcCodec,
     net::{Protocol, Receive},
+    rtp::Extension,
 };
 
 use crate::{
@@ -73,6 +74,9 @@ pub struct ServerPeer {
     /// Empty, and used again for every report.
     bundle: Bundle,
     feedback_at: Option<Instant>,
+    /// What the client says that it gets, to be told when its time has come.
+    estimate: Option<Bitrate>,
+    estimate_at: Instant,
     report_at: Instant,
     measure_at: Instant,
     /// What the wall clock said at the beginning.
@@ -176,6 +180,9 @@ const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
 /// Packets that a client may miss at once. More than are kept cannot be asked for in earnest.
 const MISSING_MAX: usize = 512;
 
+/// How often it is told what the client says that it gets: everything is allocated anew then.
+const ESTIMATE_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How often the client hears how its media does (RFC 3550 §6.2).
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -225,6 +232,8 @@ impl ServerPeer {
             picture_losses: Vec::new(),
             bundle: Bundle::default(),
             feedback_at: None,
+            estimate: None,
+            estimate_at: now,
             report_at: now + REPORT_INTERVAL,
             measure_at: now + MEASURE_INTERVAL,
             wall,
@@ -283,10 +292,11 @@ impl ServerPeer {
                 payload_types.push((codec, main, repair));
             }
         }
+        let is_numbered = media.remote_extmap().id_of(Extension::TransportSequenceNumber).is_some();
         let mut api = self.rtc.direct_api();
         let sent = api.stream_tx_by_mid(rtc::mid_to(mid), None);
         if let Some((main, repair)) = sent.map(|stream| (*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc))) {
-            self.sender.add_section(mid, kind, (main, repair), &cname, payload_types);
+            self.sender.add_section((mid, kind), (main, repair), &cname, payload_types, is_numbered);
             return;
         }
         let received = api.stream_rx_by_mid(rtc::mid_to(mid), None);
@@ -398,7 +408,8 @@ impl ServerPeer {
 
     /// Asks the client for a key frame of an encoding on a section.
     pub fn request_keyframe(&mut self, mid: Mid, rid: Rid) {
-        self.picture_losses.extend(self.receiver.ssrc(mid, rid));
+        let ssrc = self.receiver.ssrc(mid, rid).filter(|ssrc| !self.picture_losses.contains(ssrc));
+        self.picture_losses.extend(ssrc);
     }
 
     /// What occupied a section has gone. Its next occupant has a time of its own.
@@ -447,7 +458,8 @@ impl ServerPeer {
             // There is nobody to report to.
             return self.rtc_deadline;
         }
-        let ours = [self.feedback_at, self.receiver.deadline(), self.sender.deadline()];
+        let estimate = self.estimate.map(|_| self.estimate_at);
+        let ours = [self.feedback_at, self.receiver.deadline(), self.sender.deadline(), estimate];
         let all = ours.into_iter().flatten().chain([self.report_at, self.measure_at]);
         all.fold(self.rtc_deadline, Instant::min)
     }
@@ -538,7 +550,15 @@ impl ServerPeer {
     fn report(&mut self, outgoing: &mut Outgoing) {
         let (now, wall) = (self.now, self.wall + self.now.saturating_duration_since(self.start));
         if !self.is_connected() {
+            // Whoever wanted a picture asks again.
+            self.picture_losses.clear();
             return;
+        }
+        if self.estimate_at <= now
+            && let Some(available) = self.estimate.take()
+        {
+            self.estimate_at = now + ESTIMATE_INTERVAL;
+            self.outputs.push_back(Output::Estimated(available));
         }
         let (own, mut bundle) = (self.sender.own_ssrc(), std::mem::take(&mut self.bundle));
         self.sender.report(now, wall, &mut bundle);
@@ -600,8 +620,7 @@ impl reports::Listener for ServerPeer {
     }
 
     fn on_bandwidth(&mut self, available: Bitrate) {
-        self.outputs.retain(|output| !matches!(output, Output::Estimated(_)));
-        self.outputs.push_back(Output::Estimated(available));
+        self.estimate = Some(available);
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {

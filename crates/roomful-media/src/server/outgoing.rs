@@ -85,6 +85,19 @@ impl Outgoing {
         }
     }
 
+    /// Returns how many bytes have not been taken out.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let first = self.runs.get(self.taken).map_or(self.bytes.len(), |run| run.range.start);
+        self.bytes.len() - first
+    }
+
+    /// Returns whether everything was taken out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes the next run out.
     pub fn next_run(&mut self) -> Option<Datagrams<'_>> {
         let Run { path: (source, destination), segment, range, .. } = self.runs.get(self.taken)?;

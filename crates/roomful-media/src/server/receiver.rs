@@ -65,6 +65,8 @@ struct Encoding {
     clock_rate: u32,
     is_repaired: bool,
     seen: ReplayWindow,
+    /// The source before it, and until when packets of that one are late and nothing else.
+    former: Option<(u32, Instant)>,
     /// Added to what its sender counts: another source goes on behind the one before it.
     offset: i64,
     first: u64,
@@ -81,6 +83,9 @@ struct Encoding {
 
 /// How far behind the highest number of one source another one's numbers begin: nothing that is late looks like its own.
 const RESTART_GAP: u64 = 1 << 10;
+
+/// How long packets of a source that another one followed may be under way.
+const LATE: Duration = Duration::from_secs(5);
 
 impl Receiver {
     pub(super) const fn new(now: Instant) -> Self {
@@ -130,6 +135,10 @@ impl Receiver {
             .entry(key)
             .or_insert_with(|| Encoding::new(header.ssrc, clock_rate, is_repaired, index, 0));
         if encoding.ssrc != header.ssrc {
+            if encoding.former.is_some_and(|(former, until)| former == header.ssrc && now < until) {
+                return None;
+            }
+            let former = Some((encoding.ssrc, now + LATE));
             let behind = encoding.seen.highest().map_or(0, |highest| highest + RESTART_GAP);
             *encoding = Encoding::new(
                 header.ssrc,
@@ -138,6 +147,7 @@ impl Receiver {
                 index,
                 behind.wrapping_sub(index).cast_signed(),
             );
+            encoding.former = former;
         }
         let sequence = index.checked_add_signed(encoding.offset)?;
         if !encoding.take(sequence, now) {
@@ -226,6 +236,7 @@ impl Encoding {
             clock_rate,
             is_repaired,
             seen: ReplayWindow::new(),
+            former: None,
             offset,
             first,
             received: 0,

@@ -53,6 +53,8 @@ struct Slot {
     kind: MediaKind,
     /// Of each codec that was negotiated, and of its repairs.
     payload_types: Vec<(Codec, u8, Option<u8>)>,
+    /// Whether its packets are numbered over the whole transport. Firefox does not ask for it on audio.
+    is_numbered: bool,
     /// Where it is sealed, and where its repairs are, once there are keys.
     streams: Option<(StreamHandle, Option<StreamHandle>)>,
     next_repair: u64,
@@ -94,11 +96,11 @@ impl Sender {
     /// Notes a section that the client receives on; once for each.
     pub(super) fn add_section(
         &mut self,
-        mid: Mid,
-        kind: MediaKind,
+        (mid, kind): (Mid, MediaKind),
         (ssrc, repair_ssrc): (u32, Option<u32>),
         cname: &str,
         payload_types: Vec<(Codec, u8, Option<u8>)>,
+        is_numbered: bool,
     ) {
         self.by_ssrc.insert(ssrc, mid);
         if self.slot(mid).is_some() {
@@ -111,6 +113,7 @@ impl Sender {
             description: reports::description(ssrc, cname),
             kind,
             payload_types,
+            is_numbered,
             streams: None,
             next_repair: 1,
             packets: 0,
@@ -179,7 +182,7 @@ impl Sender {
                 ssrc: slot.ssrc,
                 extensions: Extensions {
                     mid: slot.heard.is_none().then_some(packet.mid),
-                    transport_sequence: wire.ids.has_transport_sequence().then(|| departures.next()),
+                    transport_sequence: slot.is_numbered.then(|| departures.next()),
                     send_time: wire.send_time,
                     passed: packet.extensions,
                     ..Extensions::default()
@@ -221,7 +224,7 @@ impl Sender {
             ssrc,
             extensions: Extensions {
                 mid: slot.heard.is_none().then_some(packet.mid),
-                transport_sequence: wire.ids.has_transport_sequence().then(|| self.departures.next()),
+                transport_sequence: slot.is_numbered.then(|| self.departures.next()),
                 send_time: wire.send_time,
                 ..Extensions::default()
             },

@@ -109,7 +109,7 @@ impl Slot {
         let keys = KeyingMaterial::split(Profile::AeadAes128Gcm, &exported).expect("of its length");
         let (mut sender, mut sealer) = (Sender::default(), Sealer::new(&keys.server));
         let payload_types = vec![(Codec::Vp8, 96, Some(97))];
-        sender.add_section(mid("v"), MediaKind::Video, (SSRC, Some(REPAIR)), "cname", payload_types);
+        sender.add_section((mid("v"), MediaKind::Video), (SSRC, Some(REPAIR)), "cname", payload_types, false);
         sender.bind(&mut sealer);
         let (opener, outgoing) = (Opener::new(&keys.server), Outgoing::new());
         Self { sender, sealer, opener, outgoing, now: Instant::now() }

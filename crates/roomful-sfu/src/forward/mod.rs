@@ -67,6 +67,9 @@ pub trait Egress {
     /// Returns whether anything can be sent now. While it cannot, packets wait without numbers, and old ones are given up.
     fn has_room(&self) -> bool;
 
+    /// Returns whether anything can be sent to this subscriber: its path is up. Until then its packets wait without numbers too.
+    fn is_ready(&self, peer: ParticipantId) -> bool;
+
     /// Sends packets to one subscriber, in this order.
     fn send<'a>(
         &mut self,
@@ -253,6 +256,12 @@ impl Forwarder {
         keyframes.chain(speech).min()
     }
 
+    /// Returns whether packets wait that could not all be sent in the last turn.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Returns how many packets were handed to subscribers since the start.
     #[must_use]
     pub const fn packets_forwarded(&self) -> u64 {
@@ -315,10 +324,20 @@ impl Forwarder {
             targets.rotate_left(first);
             self.turns = self.turns.wrapping_add(1);
         }
+        let mut is_done = true;
         for target in targets.drain(..) {
-            self.serve(target, egress, now);
+            if egress.has_room() {
+                self.serve(target, egress, now);
+            } else {
+                // The next turn begins with others.
+                self.subscribers[target].due.clear();
+                is_done = false;
+            }
         }
         self.targets = targets;
+        if !is_done {
+            return;
+        }
         for place in self.fresh.drain(..) {
             if let Some(source) = self.sources.get_mut(place) {
                 source.settle();
@@ -329,6 +348,9 @@ impl Forwarder {
     fn serve(&mut self, place: usize, egress: &mut impl Egress, now: Instant) {
         let Self { sources, subscribers, share, notices, forwarded, .. } = self;
         let Subscriber { peer, slots, due } = &mut subscribers[place];
+        if !egress.is_ready(*peer) {
+            return due.clear();
+        }
         let mut starved = Vec::new();
         for slot in due.drain(..) {
             let slot = &mut slots[slot];

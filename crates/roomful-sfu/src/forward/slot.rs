@@ -27,6 +27,10 @@ pub(super) struct Slot {
     /// The encoding that is wanted, and the one that comes until it does.
     wanted: Rid,
     current: Option<Rid>,
+    /// The highest number of the encoding that comes.
+    newest: u64,
+    /// Whether the numbers of the encoding are others than before: its timestamps may be too.
+    is_torn: bool,
     /// Up to which place each encoding was read. What is behind waits to be sent: it has no number yet.
     read: [u64; 3],
     /// Where numbers of the occupant were mapped otherwise than before, oldest first.
@@ -58,12 +62,16 @@ pub(super) enum Change {
     Began(Mapped),
     /// The occupant goes on in another encoding.
     Switched,
-    /// Too much waited: some of it was given up.
+    /// Some of it was given up: too much waited, or a publisher's gap is too long to be passed on.
     Cut,
 }
 
 /// Packets that wait for one subscriber at most; more than that are given up to the next key frame. Half a second at 4 Mbit/s.
 const WAITING_MAX: u64 = 256;
+
+/// Longest gap of a publisher that stays one. A longer one is closed: receivers of SRTP lose count over half a wrap (RFC 3711 §3.3.1), and
+/// another source of the publisher's, whose numbers go on further ahead, has timestamps of its own.
+const GAP_MAX: u64 = 512;
 
 /// Mappings that are remembered: as many switches within the history are more than any allocation makes.
 const BREAKPOINTS_MAX: usize = 8;
@@ -77,6 +85,8 @@ impl Slot {
             told: None,
             wanted: Rid::High,
             current: None,
+            newest: 0,
+            is_torn: false,
             read: [0; 3],
             breakpoints: VecDeque::new(),
             repairs: Repairs::default(),
@@ -152,6 +162,10 @@ impl Slot {
                 change = Some(Change::Cut);
             }
             for (place, kept) in encoding.from(self.read[rid as usize]) {
+                if self.current == Some(rid) && kept.packet.sequence > self.newest.saturating_add(GAP_MAX) {
+                    (self.current, self.is_torn) = (None, true);
+                    change = Some(Change::Cut);
+                }
                 if self.current == Some(rid) {
                     self.add(rid, place, kept, now, share);
                 } else if kept.is_start && rid == self.wanted {
@@ -225,11 +239,15 @@ impl Slot {
                 (mapped, Some(Change::Began(mapped)))
             }
             Some(told) => {
-                let mapped = rewriter.switch(packet.sequence, packet.timestamp, now);
+                let mapped = match self.is_torn {
+                    false => rewriter.switch(packet.sequence, packet.timestamp, now),
+                    true => rewriter.bind(packet.sequence, packet.timestamp, now),
+                };
                 (mapped, (told != rid).then_some(Change::Switched))
             }
         };
         self.told = Some(rid);
+        (self.newest, self.is_torn) = (packet.sequence, false);
         self.current = Some(rid);
         if self.breakpoints.len() == BREAKPOINTS_MAX {
             self.breakpoints.pop_front();
@@ -250,6 +268,7 @@ impl Slot {
         let packet = &kept.packet;
         let Some(rewriter) = &mut self.rewriter else { return };
         let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, now) else { return };
+        self.newest = self.newest.max(packet.sequence);
         self.repairs.earn(packet.payload.len());
         share.push(Reference { rid, place, mapped });
     }

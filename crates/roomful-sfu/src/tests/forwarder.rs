@@ -27,6 +27,7 @@ struct Scene {
 #[derive(Default)]
 struct Recorder {
     is_full: bool,
+    unready: Option<ParticipantId>,
     sent: Vec<(ParticipantId, Sent)>,
     repaired: Vec<(ParticipantId, Sent)>,
     asked: Vec<(ParticipantId, Mid)>,
@@ -36,6 +37,10 @@ struct Recorder {
 impl Egress for Recorder {
     fn has_room(&self) -> bool {
         !self.is_full
+    }
+
+    fn is_ready(&self, peer: ParticipantId) -> bool {
+        self.unready != Some(peer)
     }
 
     fn send<'a>(
@@ -508,6 +513,34 @@ fn while_nothing_can_be_sent_packets_wait_without_numbers_and_censoring_takes_th
     scene.command(MediaCommand::EnableSource { source: source(2, Codec::Vp8), enabled: false });
     scene.record.is_full = false;
     assert_eq!(scene.turn(), ["1 v0 begins", "1 v0 +0 @0", "1 v0 +1 @3000"]);
+}
+
+#[test]
+fn whoever_is_not_reached_gets_no_numbers_until_it_is() {
+    let mut scene = Scene::with_taker();
+    scene.check(&[("x", 10, 0, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
+    scene.record.unready = Some(peer(1));
+    scene.check(&[("x", 11, 3000, DELTA), ("x", 12, 6000, DELTA)], &[]);
+    scene.record.unready = None;
+    scene.check(&[("x", 13, 9000, DELTA)], &["1 v0 +1 @3000", "1 v0 +2 @6000", "1 v0 +3 @9000"]);
+}
+
+#[test]
+fn a_publishers_gap_that_confuses_receivers_is_closed_at_its_next_key_frame() {
+    let mut scene = Scene::with_taker();
+    scene.check(&[("x", 10, 0, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
+    // A short one stays.
+    scene.check(&[("x", 500, 3000, DELTA)], &["1 v0 +490 @3000"]);
+    scene.check(&[("x", 33_000, 6000, DELTA), ("x", 33_001, 9000, DELTA)], &[]);
+    assert_eq!(scene.record.asked.last(), Some(&(peer(0), mid("x"))), "a key frame is asked for");
+    scene.pass(100);
+    // Its timestamps may be others too, so the time that passed counts.
+    let sent = ["1 v0 +491 @12000", "1 v0 +492 @15000"];
+    scene.check(&[("x", 33_002, 77, KEY), ("x", 33_003, 3077, DELTA)], &sent);
+    scene.put(2, Codec::Opus, "y", 0);
+    scene.bind(1, "a0", 2, Codec::Opus);
+    scene.check(&[("y", 10, 0, OPUS)], &["1 a0 begins", "1 a0 +0 @0"]);
+    scene.check(&[("y", 60_000, 960, OPUS)], &["1 a0 +1 @1"]);
 }
 
 #[test]

@@ -121,6 +121,10 @@ impl Egress for Recorder {
         true
     }
 
+    fn is_ready(&self, _: ParticipantId) -> bool {
+        true
+    }
+
     fn send<'a>(
         &mut self,
         _: ParticipantId,
