@@ -359,6 +359,7 @@ impl Client {
             Stage::Idle => self.finish(Some(id), Ok(Reply::Done)),
             Stage::Leaving(commands) => commands.push(id),
             Stage::Opening(..) | Stage::Joining(_) => {
+                self.take_back_join();
                 self.apply(Action::Disconnecting);
                 self.close_media();
                 self.stage = Stage::Leaving(vec![id]);
@@ -374,6 +375,13 @@ impl Client {
                 }
                 self.request(Request::Leave, |request| LeaveRequest { request }.into());
             }
+        }
+    }
+
+    /// Leaves a room that one may be in by the time the server reads this: it would keep the place for whoever comes back.
+    fn take_back_join(&mut self) {
+        if matches!(self.stage, Stage::Joining(_)) {
+            self.request(Request::Leave, |request| LeaveRequest { request }.into());
         }
     }
 
@@ -396,6 +404,7 @@ impl Client {
         }
         match &self.stage {
             Stage::Opening(command, _) | Stage::Joining(command) if *command == id => {
+                self.take_back_join();
                 self.apply(Action::Disconnecting);
                 self.end(DisconnectReason::UserInitiated);
             }
@@ -611,6 +620,7 @@ impl Client {
     fn abandon(&mut self, id: CommandId) -> Option<CommandError> {
         match &self.stage {
             Stage::Opening(command, _) | Stage::Joining(command) if *command == id => {
+                self.take_back_join();
                 self.end_with(DisconnectReason::TimedOut, CommandError::TimedOut);
                 return None;
             }
