@@ -76,7 +76,12 @@ fn forward(criterion: &mut Criterion) {
     let mut ratios = vec![("floor", floor(criterion))];
     let mut group = criterion.benchmark_group("forward");
     group.throughput(Throughput::Elements(1)).sampling_mode(SamplingMode::Flat).sample_size(10);
+    // The checks run each once, unoptimized: crowds are for measuring.
+    let is_measuring = std::env::args().any(|argument| argument == "--bench");
     for (name, shape, lost_of) in SHAPES {
+        if !is_measuring && shape.people() > 11 {
+            continue;
+        }
         let (sum, mut scene) = (Sum::default(), None);
         // Per media packet that leaves.
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
@@ -107,7 +112,7 @@ fn forward(criterion: &mut Criterion) {
     }
     group.finish();
     let floor = ratios[0].1;
-    for (name, nanos) in ratios {
+    for (name, nanos) in ratios.into_iter().filter(|_| is_measuring) {
         println!("{name}: {nanos:.0} ns per packet, {:.2} x the floor", nanos / floor);
     }
 }

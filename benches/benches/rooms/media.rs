@@ -28,6 +28,16 @@ pub(crate) enum Shape {
     Meeting(usize),
 }
 
+impl Shape {
+    /// Returns how many clients there are.
+    pub(crate) const fn people(self) -> usize {
+        match self {
+            Self::Livestream(takers) => takers + 1,
+            Self::Meeting(people) => people,
+        }
+    }
+}
+
 /// A shard and its clients.
 pub(crate) struct Scene {
     shard: Shard,
@@ -66,9 +76,10 @@ fn address(index: usize) -> SocketAddr {
 impl Scene {
     /// Connects everybody and lets media flow.
     pub(crate) fn new(shape: Shape, lost_of: u64) -> Self {
-        let (publishers, clients, slots) = match shape {
-            Shape::Livestream(takers) => (1, takers + 1, 1),
-            Shape::Meeting(people) => (people, people, people - 1),
+        let clients = shape.people();
+        let (publishers, slots) = match shape {
+            Shape::Livestream(_) => (1, 1),
+            Shape::Meeting(people) => (people, people - 1),
         };
         let now = Instant::now();
         let mut scene = Self {
