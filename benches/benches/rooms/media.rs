@@ -104,7 +104,9 @@ impl Scene {
         for _ in 0..90 * publishers {
             let (now, arrived) = scene.frame();
             scene.forward(now, &arrived);
-            scene.collect();
+            while scene.collect(now) {
+                scene.forward(now, &[]);
+            }
             scene.deliver();
         }
         scene.lost_of = lost_of;
@@ -165,7 +167,9 @@ impl Scene {
             self.gather();
             let arrived = std::mem::take(&mut self.arrived);
             self.forward(self.now, &arrived);
-            self.collect();
+            while self.collect(self.now) {
+                self.forward(self.now, &[]);
+            }
             self.deliver();
         }
     }
@@ -201,8 +205,8 @@ impl Scene {
         self.shard.handle_timeout(now);
     }
 
-    /// Takes over what the shard sent.
-    pub(crate) fn collect(&mut self) {
+    /// Takes over what the shard sent. Returns whether it has more, which did not fit into one turn.
+    pub(crate) fn collect(&mut self, now: Instant) -> bool {
         loop {
             match self.shard.poll_output() {
                 Output::Transmit(run) => {
@@ -213,7 +217,7 @@ impl Scene {
                     }
                 }
                 Output::Notice(_) => {}
-                Output::Wait(_) => return,
+                Output::Wait(until) => return until <= now,
             }
         }
     }

@@ -56,7 +56,7 @@ pub struct ShardStats {
 }
 
 /// Bytes that are sealed before they are sent: no more than what may wait for a full socket. Whoever is not served by then is next.
-const OUTGOING_MAX: usize = 1 << 20;
+const OUTGOING_MAX: usize = 4 << 20;
 
 /// Packets that are sent again in one turn. Who misses more has to ask again.
 pub(crate) const MISSING_MAX: usize = 1 << 12;

@@ -30,8 +30,8 @@ struct Run {
     is_closed: bool,
 }
 
-/// Bytes that wait for a full socket; more are dropped, as a full network would. A shard seals no more than a quarter of it at once.
-const REFUSED_MAX: usize = 4 << 20;
+/// Bytes that wait for a full socket; more are dropped, as a full network would. A shard seals no more than half of it at once.
+const REFUSED_MAX: usize = 8 << 20;
 
 /// Longest run in bytes: what fits one UDP datagram before segmentation.
 const RUN_MAX: usize = 65_000;

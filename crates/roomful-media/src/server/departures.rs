@@ -1,6 +1,6 @@
 //! What left for a client, until it has said what of it arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtcp_types::{Twcc, TwccPacketStatus};
 
@@ -9,16 +9,19 @@ use rtcp_types::{Twcc, TwccPacketStatus};
 pub(super) struct Departures {
     /// By the remainder of the number; empty before the first.
     ring: Vec<Departure>,
+    /// When the first left.
+    start: Option<Instant>,
     /// The number of the next packet.
     next: u64,
     traffic: Traffic,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Small, because one is written for every packet of every peer.
+#[derive(Debug, Clone, Copy, Default)]
 struct Departure {
-    number: u64,
-    at: Instant,
-    bytes: usize,
+    /// Since the first, in microseconds.
+    at: u32,
+    bytes: u16,
     is_acknowledged: bool,
 }
 
@@ -31,8 +34,8 @@ pub struct Traffic {
     pub acknowledged: u64,
 }
 
-/// Packets that are remembered: at 10 Mbit/s what leaves in two seconds, several round trips.
-const KEPT: u64 = 2048;
+/// Packets that are remembered: at 10 Mbit/s what leaves in a second, several round trips.
+const KEPT: u64 = 1024;
 
 impl Departures {
     /// Returns the number of the next packet.
@@ -42,29 +45,35 @@ impl Departures {
 
     /// Notes that the next packet left.
     pub(super) fn note(&mut self, bytes: usize, at: Instant) {
-        let departure = Departure { number: self.next, at, bytes, is_acknowledged: false };
         if self.ring.is_empty() {
-            self.ring.resize(KEPT as usize, Departure { number: u64::MAX, bytes: 0, ..departure });
+            self.ring.resize(KEPT as usize, Departure::default());
         }
-        self.ring[(self.next % KEPT) as usize] = departure;
+        let passed = at.saturating_duration_since(*self.start.get_or_insert(at));
+        self.ring[(self.next % KEPT) as usize] = Departure {
+            at: passed.as_micros() as u32,
+            bytes: u16::try_from(bytes).unwrap_or(u16::MAX),
+            is_acknowledged: false,
+        };
         self.next += 1;
         self.traffic.sent += bytes as u64;
     }
 
     /// Takes in what the client says. What never left, or is forgotten, counts for nothing, and nothing counts twice.
     pub(super) fn acknowledge(&mut self, report: &Twcc<'_>, now: Instant) {
+        let passed = self.start.map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
         // A report may claim 65,535 packets in a few bytes; those behind the latest that are kept say nothing.
         for packet in report.packets().take(KEPT as usize) {
             let Ok((number, status)) = packet else { return };
-            if !matches!(status, TwccPacketStatus::Received { .. }) {
+            let behind = u64::from((self.next as u16).wrapping_sub(number));
+            let is_kept = (1..=KEPT.min(self.next)).contains(&behind);
+            if !is_kept || !matches!(status, TwccPacketStatus::Received { .. }) {
                 continue;
             }
-            let behind = (self.next as u16).wrapping_sub(number);
-            let Some(number) = self.next.checked_sub(behind.into()) else { continue };
-            let Some(departure) = self.ring.get_mut((number % KEPT) as usize) else { return };
-            let is_this = departure.number == number && behind > 0 && departure.at <= now;
-            if is_this && !std::mem::replace(&mut departure.is_acknowledged, true) {
-                self.traffic.acknowledged += departure.bytes as u64;
+            let departure = &mut self.ring[((self.next - behind) % KEPT) as usize];
+            // Nothing arrives before it has left.
+            let is_possible = (passed.as_micros() as u32).wrapping_sub(departure.at).cast_signed() >= 0;
+            if is_possible && !std::mem::replace(&mut departure.is_acknowledged, true) {
+                self.traffic.acknowledged += u64::from(departure.bytes);
             }
         }
     }

@@ -55,6 +55,8 @@ pub struct ServerPeer {
     /// When str0m wants to be called again, and whether it was since it was last drained.
     rtc_deadline: Instant,
     rtc_was_called: bool,
+    /// Whether media can flow, by what str0m said when it was last drained.
+    is_connected: bool,
     keys: WithheldKeys,
     secured: Option<Secured>,
     /// The pair of addresses that ICE nominated: ours, the client's.
@@ -218,6 +220,7 @@ impl ServerPeer {
             rtc,
             rtc_deadline: now,
             rtc_was_called: true,
+            is_connected: false,
             keys,
             secured: None,
             path: None,
@@ -320,8 +323,8 @@ impl ServerPeer {
 
     /// Returns whether media can flow: a path is found and its keys are agreed.
     #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.secured.is_some() && self.path.is_some() && self.rtc.is_connected()
+    pub const fn is_connected(&self) -> bool {
+        self.is_connected
     }
 
     /// Returns where the client's media goes, once ICE has nominated it.
@@ -419,6 +422,14 @@ impl ServerPeer {
 
     /// Returns the next thing that it has to say; none at the end. Datagrams are among the outgoing ones by then.
     pub fn poll_output(&mut self, outgoing: &mut Outgoing) -> Option<Output> {
+        if self.rtc_was_called {
+            self.drain_rtc(outgoing);
+            self.is_connected = self.secured.is_some() && self.path.is_some() && self.rtc.is_connected();
+        }
+        self.outputs.pop_front()
+    }
+
+    fn drain_rtc(&mut self, outgoing: &mut Outgoing) {
         while self.rtc_was_called {
             match self.rtc.poll_output() {
                 // RTP and RTCP of str0m's would be under keys of its own.
@@ -448,7 +459,6 @@ impl ServerPeer {
                 }
             }
         }
-        self.outputs.pop_front()
     }
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) at the latest.
