@@ -208,18 +208,18 @@ impl Slot {
         assert!(self.occupant.is_some() || (self.breakpoints.is_empty() && self.current.is_none()));
     }
 
-    /// Gives up what waits when it is too much, or when the history has not got all of it any more.
+    /// Gives up what waits when it is too much, or when the history has not got all of it any more. Returns whether it did: there may
+    /// have been a key frame in it.
     fn skip_what_is_too_much(&mut self, rid: Rid, encoding: &Encoding) -> bool {
         let read = &mut self.read[rid as usize];
         if *read >= encoding.first() && encoding.end() - *read <= WAITING_MAX {
             return false;
         }
         *read = encoding.latest_start().filter(|start| start >= read).unwrap_or_else(|| encoding.end());
-        let is_current = self.current == Some(rid);
-        if is_current {
+        if self.current == Some(rid) {
             self.current = None;
         }
-        is_current
+        true
     }
 
     /// Goes on with an encoding from this packet of it on.

@@ -526,6 +526,22 @@ fn whoever_is_not_reached_gets_no_numbers_until_it_is() {
 }
 
 #[test]
+fn whoever_was_not_reached_while_a_key_frame_came_gets_another_one() {
+    let mut scene = Scene::with_taker();
+    scene.record.unready = Some(peer(1));
+    scene.check(&[("x", 10, 0, KEY)], &[]);
+    for number in 0..400 {
+        scene.pass(33);
+        scene.check(&[("x", 11 + number, 3000 * (number as u32 + 1), DELTA)], &[]);
+    }
+    scene.record.asked.clear();
+    scene.record.unready = None;
+    scene.check(&[("x", 411, 3000 * 401, DELTA)], &[]);
+    assert_eq!(scene.record.asked, [(peer(0), mid("x"))]);
+    scene.check(&[("x", 412, 3000 * 402, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
+}
+
+#[test]
 fn a_publishers_gap_that_confuses_receivers_is_closed_at_its_next_key_frame() {
     let mut scene = Scene::with_taker();
     scene.check(&[("x", 10, 0, KEY)], &["1 v0 begins", "1 v0 +0 @0"]);
