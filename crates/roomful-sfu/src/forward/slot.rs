@@ -27,8 +27,9 @@ pub(super) struct Slot {
     /// The encoding that is wanted, and the one that comes until it does.
     wanted: Rid,
     current: Option<Rid>,
-    /// The highest number of the encoding that comes.
+    /// The highest number of the encoding that comes, and how many may be missing behind it.
     newest: u64,
+    slack: u64,
     /// Whether the numbers of the encoding are others than before: its timestamps may be too.
     is_torn: bool,
     /// Up to which place each encoding was read. What is behind waits to be sent: it has no number yet.
@@ -69,8 +70,9 @@ pub(super) enum Change {
 /// Packets that wait for one subscriber at most; more than that are given up to the next key frame. Half a second at 4 Mbit/s.
 const WAITING_MAX: u64 = 256;
 
-/// Longest gap of a publisher that stays one. A longer one is closed: receivers of SRTP lose count over half a wrap (RFC 3711 §3.3.1), and
-/// another source of the publisher's, whose numbers go on further ahead, has timestamps of its own.
+/// Longest gap of a publisher that stays one, and so long they may be together, beyond one per packet. A longer one is closed: receivers
+/// of SRTP lose count over half a wrap (RFC 3711 §3.3.1), and another source of the publisher's, whose numbers go on further ahead, has
+/// timestamps of its own.
 const GAP_MAX: u64 = 512;
 
 /// Mappings that are remembered: as many switches within the history are more than any allocation makes.
@@ -86,6 +88,7 @@ impl Slot {
             wanted: Rid::High,
             current: None,
             newest: 0,
+            slack: GAP_MAX,
             is_torn: false,
             read: [0; 3],
             breakpoints: VecDeque::new(),
@@ -162,7 +165,7 @@ impl Slot {
                 change = Some(Change::Cut);
             }
             for (place, kept) in encoding.from(self.read[rid as usize]) {
-                if self.current == Some(rid) && kept.packet.sequence > self.newest.saturating_add(GAP_MAX) {
+                if self.current == Some(rid) && self.gap_before(kept) > self.slack {
                     (self.current, self.is_torn) = (None, true);
                     change = Some(Change::Cut);
                 }
@@ -222,6 +225,11 @@ impl Slot {
         true
     }
 
+    /// Returns how many numbers are missing between the newest packet and this one.
+    const fn gap_before(&self, kept: &Kept) -> u64 {
+        kept.packet.sequence.saturating_sub(self.newest.saturating_add(1))
+    }
+
     /// Goes on with an encoding from this packet of it on.
     fn begin(
         &mut self,
@@ -268,6 +276,7 @@ impl Slot {
         let packet = &kept.packet;
         let Some(rewriter) = &mut self.rewriter else { return };
         let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, now) else { return };
+        self.slack = (self.slack.saturating_sub(self.gap_before(kept)) + 1).min(GAP_MAX);
         self.newest = self.newest.max(packet.sequence);
         self.repairs.earn(packet.payload.len());
         share.push(Reference { rid, place, mapped });
