@@ -174,7 +174,10 @@ impl Slot {
                 } else if kept.is_start && rid == self.wanted {
                     change = self.begin(rid, place, kept, now, share).or(change);
                     for (place, late) in encoding.overtakers_of(place) {
-                        self.add(rid, place, late, now, share);
+                        // What is too far ahead is behind a gap that is not passed on.
+                        if self.gap_before(late) <= self.slack {
+                            self.add(rid, place, late, now, share);
+                        }
                     }
                 }
             }

@@ -553,9 +553,15 @@ fn a_publishers_gap_that_confuses_receivers_is_closed_at_its_next_key_frame() {
     // Its timestamps may be others too, so the time that passed counts.
     let sent = ["1 v0 +491 @12000", "1 v0 +492 @15000"];
     scene.check(&[("x", 33_002, 77, KEY), ("x", 33_003, 3077, DELTA)], &sent);
+    // Nor does it come back as what has overtaken the key frame.
+    scene.check(&[("x", 60_000, 6077, DELTA)], &[]);
+    scene.check(
+        &[("x", 33_004, 6077, KEY), ("x", 33_005, 9077, DELTA)],
+        &["1 v0 +493 @15001", "1 v0 +494 @18001"],
+    );
     // Many short ones are one long one.
-    scene.check(&[("x", 33_010, 6077, DELTA)], &["1 v0 +499 @18000"]);
-    scene.check(&[("x", 33_400, 9077, DELTA)], &[]);
+    scene.check(&[("x", 33_010, 12_077, DELTA)], &["1 v0 +499 @21001"]);
+    scene.check(&[("x", 33_400, 15_077, DELTA)], &[]);
     scene.put(2, Codec::Opus, "y", 0);
     scene.bind(1, "a0", 2, Codec::Opus);
     scene.check(&[("y", 10, 0, OPUS)], &["1 a0 begins", "1 a0 +0 @0"]);
