@@ -46,6 +46,14 @@ macro_rules! uuid_id {
 
         impl<'b, C> Decode<'b, C> for $name {
             fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+                const STRING: u8 = 0x40 | 16;
+                let start = d.position();
+                if let Some([STRING, bytes @ ..]) =
+                    d.input().get(start..).and_then(|rest| rest.first_chunk::<17>())
+                {
+                    d.set_position(start + 17);
+                    return Ok(Self(Uuid::from_bytes(*bytes)));
+                }
                 let uuid = Uuid::from_slice(d.bytes()?);
                 uuid.map(Self).map_err(|_| decode::Error::message("not the 16 bytes of an id"))
             }

@@ -5,6 +5,7 @@ mod media;
 mod report;
 mod room;
 mod stay;
+mod stream;
 
 use minicbor::{Decode, Encode};
 use roomful_types::Rid;

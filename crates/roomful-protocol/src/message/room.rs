@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use minicbor::{
-    Decode, Encode, Encoder,
-    encode::{self, Write},
-};
+use minicbor::{Decode, Encode};
 use roomful_types::{Codec, ParticipantId, StreamId, StreamKey};
 use serde::{Deserialize, Serialize};
 
@@ -36,59 +33,32 @@ pub struct ParticipantInfo {
 }
 
 /// One published stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
-#[cbor(map)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamInfo {
     /// Its id.
-    #[n(0)]
     pub id: StreamId,
     /// Who publishes it.
-    #[n(1)]
     pub participant_id: ParticipantId,
     /// Its name among the publisher's streams.
-    #[n(2)]
     pub key: StreamKey,
     /// Its audio track, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[n(3)]
     pub audio: Option<TrackInfo>,
     /// Its video track, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[n(4)]
     pub video: Option<TrackInfo>,
 }
 
 /// What others know of one track of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Decode)]
-#[cbor(map)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackInfo {
     /// How it is encoded.
-    #[n(0)]
     pub codec: Codec,
     /// Whether its publisher means it to be seen or heard.
-    #[n(1)]
     pub enabled: bool,
     /// Whether a moderator withholds it.
     #[serde(default, skip_serializing_if = "super::is_false")]
-    #[cbor(n(2), skip_if = "super::is_false")]
     pub censored: bool,
-}
-
-impl<C> Encode<C> for TrackInfo {
-    /// As derived, but in one piece: half of the time of a notice would go into its many small ones.
-    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), encode::Error<W::Error>> {
-        const MAP: u8 = 0xa0;
-        const FALSE: u8 = 0xf4;
-        let codec = match self.codec {
-            Codec::Opus => 0,
-            Codec::Vp8 => 1,
-            Codec::H264 => 2,
-        };
-        let [enabled, censored] = [self.enabled, self.censored].map(|flag| FALSE + u8::from(flag));
-        let fields = 2 + u8::from(self.censored);
-        let map = [MAP | fields, 0, codec, 1, enabled, 2, censored];
-        e.writer_mut().write_all(&map[..1 + 2 * usize::from(fields)]).map_err(encode::Error::write)
-    }
 }
 
 /// Somebody came.
