@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
 };
 
 use roomful_protocol::limits;
@@ -26,8 +27,8 @@ pub struct ServerConfig {
     pub api_key: String,
     /// How many participants a room may have that does not say. Default 100.
     pub max_participants: u32,
-    /// Longest signalling message that is read, encoded, in bytes; whoever sends a longer one is cut off. Default, and most, 1 MiB;
-    /// a session description of 64 slots is about 120 kB.
+    /// Longest signalling message that is read, encoded, in bytes; whoever sends a longer one is cut off, and so text messages have to
+    /// fit too. [`SIGNAL_BYTES`](Self::SIGNAL_BYTES); default the most.
     pub max_signal_bytes: usize,
     /// Settings of the engine.
     pub sfu: SfuConfig,
@@ -36,6 +37,9 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// Least length of an API key, in bytes: 128 bits in hexadecimal.
     pub const API_KEY_MIN_BYTES: usize = 32;
+
+    /// What `max_signal_bytes` may be: at least the session description of some thirty slots, at most the protocol's 1 MiB.
+    pub const SIGNAL_BYTES: RangeInclusive<usize> = (64 << 10)..=limits::SIGNAL_TO_SERVER_MAX;
 
     /// Makes the default settings for a server that others can reach.
     #[must_use]
@@ -72,8 +76,9 @@ impl ServerConfig {
         if self.max_participants == 0 {
             return Err(InvalidConfig::NoParticipants);
         }
-        if self.max_signal_bytes > limits::SIGNAL_TO_SERVER_MAX {
-            return Err(InvalidConfig::LongSignals { bytes: self.max_signal_bytes });
+        let (least, most) = (*Self::SIGNAL_BYTES.start(), *Self::SIGNAL_BYTES.end());
+        if self.max_signal_bytes < least || self.max_signal_bytes > most {
+            return Err(InvalidConfig::SignalBytes { bytes: self.max_signal_bytes });
         }
         Ok(())
     }
@@ -127,12 +132,37 @@ pub enum InvalidConfig {
     /// Nobody could ever join.
     #[error("a room must take at least one participant")]
     NoParticipants,
-    /// Longer than any client sends.
-    #[error(
-        "signalling messages of {bytes} bytes are longer than the protocol's 1048576; choose that or less"
-    )]
-    LongSignals {
+    /// Too short for clients, or longer than any sends.
+    #[error("max_signal_bytes is {bytes}; choose 65536 to 1048576")]
+    SignalBytes {
         /// Bytes asked for.
         bytes: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_with_which_no_client_could_live_are_refused() {
+        let with = |change: fn(&mut ServerConfig)| {
+            let mut config = ServerConfig::new("0123456789abcdef0123456789abcdef");
+            change(&mut config);
+            config.validate()
+        };
+        assert_eq!(with(|_| {}), Ok(()));
+        assert_eq!(
+            with(|config| config.api_key = "short".into()),
+            Err(InvalidConfig::ShortApiKey { length: 5 })
+        );
+        assert_eq!(with(|config| config.max_participants = 0), Err(InvalidConfig::NoParticipants));
+        assert_eq!(with(|config| config.max_signal_bytes = 65_536), Ok(()));
+        for (refused, bytes) in [
+            (with(|config| config.max_signal_bytes = 65_535), 65_535),
+            (with(|config| config.max_signal_bytes = 1_048_577), 1_048_577),
+        ] {
+            assert_eq!(refused, Err(InvalidConfig::SignalBytes { bytes }));
+        }
+    }
 }

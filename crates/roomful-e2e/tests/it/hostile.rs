@@ -9,6 +9,7 @@ use roomful_protocol::{
     OfferRequest, PingRequest, PublishRequest, PublishedTrack, RequestId, ServerMessage, SubscribeRequest,
     limits,
 };
+use roomful_server::ServerConfig;
 use serde_json::json;
 use tokio::{net::UdpSocket, task::JoinHandle, time::sleep};
 use tokio_tungstenite::tungstenite::Message;
@@ -96,6 +97,25 @@ async fn what_is_no_message_ends_the_connection_that_it_came_on_and_no_other() {
                 None if what == "too long" => {}
                 other => panic!("{what}: {other:?}"),
             }
+        }
+    }
+    call.assert_undisturbed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_reads_no_longer_messages_than_it_is_told_to() {
+    let most = *ServerConfig::SIGNAL_BYTES.start();
+    let world = World::start_with(|config| config.max_signal_bytes = most).await;
+    let call = Call::start(&world).await;
+    for (length, is_read) in [(most, true), (most + 1, false)] {
+        let mut raw = RawClient::join(&world, "mallory").await.0;
+        let ping = json!({"type": "ping_request", "request": 7, "received": 0, "filling": ""}).to_string();
+        let filling = "x".repeat(length - ping.len());
+        raw.send(Message::text(ping.replace(r#""filling":"""#, &format!(r#""filling":"{filling}""#)))).await;
+        match raw.hear_answer().await {
+            Some(ServerMessage::DoneResponse(done)) => assert!(is_read && done.request == RequestId(7)),
+            None | Some(ServerMessage::DisconnectNotice(_)) => assert!(!is_read),
+            other => panic!("{other:?}"),
         }
     }
     call.assert_undisturbed().await;
