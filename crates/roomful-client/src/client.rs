@@ -264,6 +264,16 @@ impl Client {
         &self.state
     }
 
+    /// Panics when the state is not one that can be, or when more waits than may.
+    pub fn check_invariants(&self) {
+        self.state.check_invariants();
+        assert!(self.requests.len() <= limits::ANSWERS_MAX, "requests: {}", self.requests.len());
+        assert!(self.deadlines.len() <= limits::ANSWERS_MAX, "commands: {}", self.deadlines.len());
+        self.publications.check_invariants();
+        self.subscriptions.check_invariants();
+        self.negotiation.check_invariants();
+    }
+
     /// Returns whether nothing is left of any stay.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
@@ -291,6 +301,8 @@ impl Client {
             | Command::EnableMetrics(_)
             | Command::DisableMetrics(_) => self.config.request_timeout,
         };
+        // Some wait for a path before anything is asked of the server, and some are withdrawn before the answer.
+        let waiting = self.requests.len().max(self.deadlines.len());
         self.deadlines.insert(id, self.now + timeout);
         let begun = match (command, &self.stage) {
             (Command::Connect(connect), Stage::Idle) => {
@@ -305,8 +317,8 @@ impl Client {
                 self.on_disconnect(id);
                 Ok(())
             }
-            (command, Stage::Joined) if self.requests.len() >= most_before(&command) => {
-                Err(CommandError::TooManyCalls(self.requests.len()))
+            (command, Stage::Joined) if waiting >= most_before(&command) => {
+                Err(CommandError::TooManyCalls(waiting))
             }
             (command, Stage::Joined) => self.on_room_command(id, command),
             (_, _) => Err(CommandError::NotConnected),

@@ -123,6 +123,11 @@ impl Negotiation {
         }
     }
 
+    /// Panics when there are more slots than may be.
+    pub(crate) fn check_invariants(&self) {
+        assert!(self.slots.len() <= limits::SLOTS_MAX, "slots: {}", self.slots.len());
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         !self.is_connected && self.in_flight.is_none() && self.counts() == Counts::default()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roomful_protocol::{
     ErrorCode, PublishRequest, PublishedTrack, RequestId, SourcePausedNotice, StreamInfo, UnpublishRequest,
-    UpdateStreamRequest,
+    UpdateStreamRequest, limits,
 };
 use roomful_state::{Action, TrackId};
 use roomful_types::{MediaKind, Mid, Rid, StreamId, StreamKey};
@@ -79,6 +79,12 @@ impl Publication {
 }
 
 impl Publications {
+    /// Panics when more waits than may.
+    pub(crate) fn check_invariants(&self) {
+        let waiting = self.changes.len() + self.waiting.len();
+        assert!(waiting <= limits::ANSWERS_MAX, "changes of publications: {waiting}");
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.streams.is_empty() && self.changes.is_empty() && self.waiting.is_empty()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use roomful_protocol::{
     ErrorCode, LayerChangedNotice, RequestId, SlotBoundNotice, SlotMids, SubscribeRequest,
-    UnsubscribeRequest, UpdateSubscriptionRequest,
+    UnsubscribeRequest, UpdateSubscriptionRequest, limits,
 };
 use roomful_state::{Action, Origin, Subscription, TrackId};
 use roomful_types::{MediaKind, ParticipantId, Rid, StreamId, StreamKey};
@@ -114,7 +114,7 @@ impl Client {
             return Err(CommandError::AlreadySubscribed);
         }
         let used = self.subscriptions.taken.len() + self.subscriptions.waiting.len();
-        if used >= roomful_protocol::limits::SLOTS_MAX {
+        if used >= limits::SLOTS_MAX {
             return Err(CommandError::NoSlotFree(used));
         }
         self.subscriptions.waiting.push(Waiting { command, wish });
@@ -397,6 +397,13 @@ impl Client {
 }
 
 impl Subscriptions {
+    /// Panics when more is taken, or waits, than may.
+    pub(crate) fn check_invariants(&self) {
+        let taken = self.taken.len() + self.waiting.len();
+        assert!(taken <= limits::SLOTS_MAX, "subscriptions: {taken}");
+        assert!(self.updates.len() <= limits::ANSWERS_MAX, "updates of subscriptions: {}", self.updates.len());
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.taken.is_empty() && self.waiting.is_empty() && self.updates.is_empty()

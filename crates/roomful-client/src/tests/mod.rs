@@ -97,7 +97,7 @@ impl World {
                 output => lines.extend(self.note(output)),
             }
         }
-        self.client.state().check_invariants();
+        self.client.check_invariants();
         lines
     }
 

@@ -290,6 +290,7 @@ impl World {
     fn feed(&mut self, index: usize, input: roomful_client::Input) {
         self.nodes[index].client.handle_input(input, self.now);
         self.turn(index);
+        self.nodes[index].client.check_invariants();
     }
 
     /// Carries out what a participant's engine and media want.
