@@ -53,6 +53,8 @@ pub struct Client {
     /// What is asked of the server and not answered yet.
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     last_request: u32,
+    /// What nobody waits for, and the server refused because it was asked too often: asked for again with the next ping.
+    refused: Vec<Undo>,
     /// When each command that somebody waits for runs out of time.
     deadlines: BTreeMap<CommandId, Instant>,
     pub(crate) now: Instant,
@@ -164,6 +166,13 @@ pub(crate) enum Request {
     Plain(CommandId),
 }
 
+/// What nobody waits for any more, and has to go.
+#[derive(Debug)]
+enum Undo {
+    Publication(StreamKey),
+    Subscription((ParticipantId, StreamKey), StreamId),
+}
+
 impl Request {
     /// Returns whether it matters to this command and to nothing else.
     fn is_only_for(&self, command: CommandId) -> bool {
@@ -214,6 +223,7 @@ impl Client {
             subscriptions: Subscriptions::default(),
             requests: BTreeMap::new(),
             last_request: 0,
+            refused: Vec::new(),
             deadlines: BTreeMap::new(),
             now,
             next_ping: now,
@@ -267,7 +277,8 @@ impl Client {
     /// Panics when the state is not one that can be, or when more waits than may.
     pub fn check_invariants(&self) {
         self.state.check_invariants();
-        assert!(self.requests.len() <= limits::ANSWERS_MAX, "requests: {}", self.requests.len());
+        let asked = self.requests.len() + self.refused.len();
+        assert!(asked <= limits::ANSWERS_MAX, "requests: {asked}");
         assert!(self.deadlines.len() <= limits::ANSWERS_MAX, "commands: {}", self.deadlines.len());
         self.publications.check_invariants();
         self.subscriptions.check_invariants();
@@ -282,6 +293,7 @@ impl Client {
             && self.publications.is_empty()
             && self.subscriptions.is_empty()
             && self.requests.is_empty()
+            && self.refused.is_empty()
             && self.deadlines.is_empty()
             && self.outputs.is_empty()
     }
@@ -302,7 +314,7 @@ impl Client {
             | Command::DisableMetrics(_) => self.config.request_timeout,
         };
         // Some wait for a path before anything is asked of the server, and some are withdrawn before the answer.
-        let waiting = self.requests.len().max(self.deadlines.len());
+        let waiting = (self.requests.len() + self.refused.len()).max(self.deadlines.len());
         self.deadlines.insert(id, self.now + timeout);
         let begun = match (command, &self.stage) {
             (Command::Connect(connect), Stage::Idle) => {
@@ -555,6 +567,15 @@ impl Client {
 
     fn on_response(&mut self, id: RequestId, result: Result<Reply, ErrorCode>) {
         let Some(Asked { what: request, .. }) = self.requests.remove(&id) else { return };
+        let request = match (request, result) {
+            (Request::Unpublish(None, key), Err(ErrorCode::RateLimited)) => {
+                return self.refused.push(Undo::Publication(key));
+            }
+            (Request::Unsubscribe(None, name, stream), Err(ErrorCode::RateLimited)) => {
+                return self.refused.push(Undo::Subscription(name, stream));
+            }
+            (request, _) => request,
+        };
         let refused = result.map_err(CommandError::Refused);
         match request {
             Request::Join | Request::Resume => {
@@ -626,6 +647,20 @@ impl Client {
         self.next_ping = self.now + self.config.keepalive;
         let received = self.received;
         self.request(Request::Ping, |request| PingRequest { request, received }.into());
+        for refused in std::mem::take(&mut self.refused) {
+            self.undo_again(refused);
+        }
+    }
+
+    /// Asks once more for what the server refused, unless it went by itself meanwhile.
+    fn undo_again(&mut self, undo: Undo) {
+        match undo {
+            Undo::Publication(key) if self.publications.is_ending(&key) => self.unpublish(None, key),
+            Undo::Subscription(name, stream) if self.subscriptions.is_ending(&name, stream) => {
+                self.unsubscribe(None, name);
+            }
+            Undo::Publication(_) | Undo::Subscription(..) => {}
+        }
     }
 
     /// Nobody waits for a command any more: undoes what it began. Returns the error to report, had somebody waited.
@@ -682,6 +717,7 @@ impl Client {
         self.publications = Publications::default();
         self.subscriptions.reset();
         self.requests.clear();
+        self.refused.clear();
     }
 
     /// Applies an action and passes its events on. A subscription that ended with its stream frees its slot.

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use roomful_protocol::{JoinResponse, RequestId, ResumeKey, ResumeRequest, ResumeResponse, WIRE_VERSION};
+use roomful_protocol::{
+    JoinResponse, LayerChangedNotice, RequestId, ResumeKey, ResumeRequest, ResumeResponse, WIRE_VERSION,
+};
 use roomful_state::{Action, Connection, LeaveReason};
 use roomful_types::{DisconnectReason, ParticipantId, StreamId};
 
@@ -168,6 +170,9 @@ impl Client {
         }
         for notice in &response.slots {
             self.on_slot_bound(*notice);
+        }
+        for stream_id in response.held_back {
+            self.on_layer_changed(&LayerChangedNotice { stream_id, rid: None });
         }
         let speaks = |id: Option<StreamId>| response.speaking.iter().any(|one| one.stream_id == id);
         let quiet: Vec<_> = self.state.speakers().filter(|(_, stream)| !speaks(*stream)).collect();

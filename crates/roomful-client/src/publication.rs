@@ -79,6 +79,11 @@ impl Publication {
 }
 
 impl Publications {
+    /// Returns whether the server was asked to take a stream back.
+    pub(crate) fn is_ending(&self, key: &StreamKey) -> bool {
+        self.streams.get(key).is_some_and(|publication| publication.is_ending)
+    }
+
     /// Panics when more waits than may.
     pub(crate) fn check_invariants(&self) {
         let waiting = self.changes.len() + self.waiting.len();
@@ -466,7 +471,7 @@ impl Client {
         }
     }
 
-    fn unpublish(&mut self, command: Option<CommandId>, key: StreamKey) {
+    pub(crate) fn unpublish(&mut self, command: Option<CommandId>, key: StreamKey) {
         if let Some(publication) = self.publications.streams.get_mut(&key) {
             publication.is_ending = true;
             for sent in publication.tracks.clone().into_values() {

@@ -380,7 +380,7 @@ impl Client {
         self.subscriptions.taken.insert(name, taken);
     }
 
-    fn unsubscribe(&mut self, command: Option<CommandId>, name: Name) {
+    pub(crate) fn unsubscribe(&mut self, command: Option<CommandId>, name: Name) {
         let Some(taken) = self.subscriptions.taken.get_mut(&name) else { return };
         taken.progress = Progress::Ending;
         let what = Request::Unsubscribe(command, name.clone(), taken.stream_id);
@@ -397,11 +397,21 @@ impl Client {
 }
 
 impl Subscriptions {
+    /// Returns whether the server was asked to end a subscription to this very stream.
+    pub(crate) fn is_ending(&self, name: &Name, stream_id: StreamId) -> bool {
+        let taken = self.taken.get(name);
+        taken.is_some_and(|taken| taken.stream_id == stream_id && taken.progress == Progress::Ending)
+    }
+
     /// Panics when more is taken, or waits, than may.
     pub(crate) fn check_invariants(&self) {
         let taken = self.taken.len() + self.waiting.len();
         assert!(taken <= limits::SLOTS_MAX, "subscriptions: {taken}");
-        assert!(self.updates.len() <= limits::ANSWERS_MAX, "updates of subscriptions: {}", self.updates.len());
+        assert!(
+            self.updates.len() <= limits::ANSWERS_MAX,
+            "updates of subscriptions: {}",
+            self.updates.len()
+        );
     }
 
     #[cfg(test)]

@@ -16,6 +16,7 @@ pub(crate) struct Token {
     expires_at: Option<Instant>,
     /// When the application is to hear that it ends; none once it has.
     pub(crate) warn_at: Option<Instant>,
+    was_warned: bool,
 }
 
 /// The least time that an application gets to renew its token.
@@ -23,7 +24,7 @@ const WARNING_MIN: Duration = Duration::from_secs(5);
 
 impl Token {
     pub(crate) const fn new(text: String) -> Self {
-        Self { text, expires_at: None, warn_at: None }
+        Self { text, expires_at: None, warn_at: None, was_warned: false }
     }
 }
 
@@ -59,13 +60,16 @@ impl Client {
         let warning = Duration::from_millis(term.life_ms / 5).max(WARNING_MIN);
         // A token that outlives every clock needs no warning.
         token.expires_at = self.now.checked_add(remaining);
-        token.warn_at = self.now.checked_add(remaining.saturating_sub(warning));
+        let warn_at = self.now.checked_add(remaining.saturating_sub(warning));
+        // A resume tells the term of the same token again.
+        token.warn_at = warn_at.filter(|_| !token.was_warned);
     }
 
     pub(crate) fn warn_of_token_end(&mut self) {
         let now = self.now;
         let Some(token) = &mut self.token else { return };
         if token.warn_at.take_if(|at| *at <= now).is_some() {
+            token.was_warned = true;
             let remaining = token.expires_at.map_or(Duration::MAX, |at| at.saturating_duration_since(now));
             self.apply(Action::TokenExpiring { remaining });
         }

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{clock, live::ActiveSessions, shard};
+use crate::{clock, live::ActiveSessions, outgoing, shard};
 
 /// What the control task hears.
 #[derive(Debug)]
@@ -27,20 +27,8 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) encoding: Encoding,
-    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    pub(crate) outgoing: outgoing::Sender,
 }
-
-/// What a client's connection does.
-#[derive(Debug)]
-pub(crate) enum Outgoing {
-    /// Say this. Encoded once for all clients of an encoding that hear it.
-    Message(Bytes),
-    /// End the connection.
-    Close,
-}
-
-/// Messages that wait for one slow client. It is cut off when there are more: the engine waits for nobody.
-pub(crate) const OUTGOING_MAX: usize = 1024;
 
 /// What clients said and the engine has not heard yet. When it is full, their connections are not read.
 pub(crate) const INCOMING_MAX: usize = 1024;
@@ -100,8 +88,7 @@ impl Control {
                 Output::Send(sessions, message) => self.send(&sessions, &message, engine),
                 Output::Close(session) => {
                     if let Some(connection) = self.connections.remove(&session) {
-                        // A full queue closes the connection by dropping its sender.
-                        let _ = connection.outgoing.try_send(Outgoing::Close);
+                        connection.outgoing.close();
                     }
                 }
                 Output::Media(command) => {
@@ -123,8 +110,9 @@ impl Control {
         for session in sessions {
             let Some(connection) = self.connections.get(session) else { continue };
             let encoding = connection.encoding;
+            // Once for all clients of an encoding.
             let bytes = encoded[encoding as usize].get_or_insert_with(|| encoding.encode(message).into());
-            if connection.outgoing.try_send(Outgoing::Message(bytes.clone())).is_err() {
+            if !connection.outgoing.tell(bytes.clone()) {
                 tracing::info!(session = session.0, "client reads too slowly; cut off");
                 self.connections.remove(session);
                 engine.handle_input(Input::Closed(*session), clock::now());

@@ -23,6 +23,7 @@ mod config;
 mod control;
 mod error;
 mod live;
+mod outgoing;
 mod rest;
 mod server;
 mod shard;

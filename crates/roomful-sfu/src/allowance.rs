@@ -2,8 +2,12 @@
 
 use std::time::Instant;
 
+use roomful_protocol::ClientMessage;
+
+use crate::config::SfuConfig;
+
 /// What is left to be spent; it fills up again with time.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
     left: u64,
     at: Instant,
@@ -33,6 +37,56 @@ impl Allowance {
         let rest = self.left.checked_sub(count.saturating_mul(ONE));
         self.left = rest.unwrap_or(self.left);
         rest.is_some()
+    }
+}
+
+/// What one client may ask of the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowances {
+    requests: Allowance,
+    messages: Allowance,
+}
+
+impl Allowances {
+    pub(crate) fn full(config: &SfuConfig, now: Instant) -> Self {
+        Self {
+            requests: Allowance::full(config.request_rate(), now),
+            messages: Allowance::full(config.message_rate(), now),
+        }
+    }
+
+    /// Takes the cost of a request; false when there is not enough left.
+    pub(crate) fn spend(&mut self, message: &ClientMessage, config: &SfuConfig, now: Instant) -> bool {
+        let is_message = matches!(message, ClientMessage::MessageRequest(_));
+        self.requests.spend(cost(message), config.request_rate(), now)
+            && (!is_message || self.messages.spend(1, config.message_rate(), now))
+    }
+}
+
+/// What a request takes from the allowance. Messages are charged by size, because everybody in the room gets a copy; offers are
+/// read where packets wait.
+fn cost(message: &ClientMessage) -> u64 {
+    const MESSAGE_BYTES: u64 = 4096;
+    const OFFER: u64 = 10;
+    match message {
+        ClientMessage::MessageRequest(request) => {
+            let meta = request.message.meta.as_ref().map_or(0, |meta| meta.len());
+            1 + (request.message.payload.len() + meta) as u64 / MESSAGE_BYTES
+        }
+        ClientMessage::OfferRequest(_) => OFFER,
+        ClientMessage::JoinRequest(_)
+        | ClientMessage::ResumeRequest(_)
+        | ClientMessage::LeaveRequest(_)
+        | ClientMessage::PingRequest(_)
+        | ClientMessage::UpdateTokenRequest(_)
+        | ClientMessage::EnableMetricsRequest(_)
+        | ClientMessage::DisableMetricsRequest(_)
+        | ClientMessage::PublishRequest(_)
+        | ClientMessage::UpdateStreamRequest(_)
+        | ClientMessage::UnpublishRequest(_)
+        | ClientMessage::SubscribeRequest(_)
+        | ClientMessage::UpdateSubscriptionRequest(_)
+        | ClientMessage::UnsubscribeRequest(_) => 1,
     }
 }
 

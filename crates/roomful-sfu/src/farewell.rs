@@ -1,45 +1,68 @@
-//! Why a stay ended, for those who were away when it did and come back to resume it.
+//! Why a stay ended, for those who did not hear it: they were away when it did, or had lost their connection without anybody knowing.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 use roomful_protocol::{DisconnectReason, ResumeKey};
-use roomful_types::ParticipantId;
+use roomful_types::{ParticipantId, RoomId};
 
 use crate::room::Participant;
 
-/// Reasons that nobody has heard yet.
+/// Reasons that may not have been heard yet, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Farewells(BTreeMap<ParticipantId, Farewell>);
+pub(crate) struct Farewells(BTreeMap<RoomId, VecDeque<Farewell>>);
 
 #[derive(Debug)]
 struct Farewell {
+    id: ParticipantId,
     key: ResumeKey,
     reason: DisconnectReason,
     until: Instant,
 }
 
-/// Farewells kept at once: a few full rooms that end while everybody is away. Whoever comes later hears that the stay is over.
-const FAREWELLS_MAX: usize = 1024;
+/// Farewells kept of one room: as many as may be away at once in a large one. Whoever was longer away than that many hears that the
+/// stay is over.
+const FAREWELLS_MAX: usize = 4096;
 
 impl Farewells {
-    /// Keeps the reason why a stay ended, if whoever stayed is away and may come back.
-    pub(crate) fn on_ended(&mut self, participant: &Participant, reason: DisconnectReason) {
-        if let Some(until) = participant.line.detached_until().filter(|_| self.0.len() < FAREWELLS_MAX) {
-            let key = participant.resume_key;
-            self.0.insert(participant.info.id, Farewell { key, reason, until });
+    /// Keeps the reason why a stay ended for whoever comes back to it.
+    ///
+    /// * `until`: how long one may who seemed to be connected.
+    pub(crate) fn on_ended(
+        &mut self,
+        room: RoomId,
+        participant: &Participant,
+        reason: DisconnectReason,
+        until: Instant,
+    ) {
+        let of_room = self.0.entry(room).or_default();
+        if of_room.len() == FAREWELLS_MAX {
+            of_room.pop_front();
         }
+        let until = participant.line.detached_until().unwrap_or(until);
+        let (id, key) = (participant.info.id, participant.resume_key);
+        of_room.push_back(Farewell { id, key, reason, until });
     }
 
     /// Takes the reason for somebody who proves who it is.
-    pub(crate) fn take(&mut self, id: ParticipantId, key: ResumeKey) -> Option<DisconnectReason> {
-        if self.0.get(&id)?.key != key {
-            return None;
-        }
-        self.0.remove(&id).map(|farewell| farewell.reason)
+    pub(crate) fn take(
+        &mut self,
+        room: RoomId,
+        id: ParticipantId,
+        key: ResumeKey,
+    ) -> Option<DisconnectReason> {
+        let of_room = self.0.get_mut(&room)?;
+        let place = of_room.iter().position(|farewell| farewell.id == id && farewell.key == key)?;
+        of_room.remove(place).map(|farewell| farewell.reason)
     }
 
     /// Forgets those that nobody has asked for in time.
     pub(crate) fn forget_old(&mut self, now: Instant) {
-        self.0.retain(|_, farewell| farewell.until > now);
+        self.0.retain(|_, of_room| {
+            of_room.retain(|farewell| farewell.until > now);
+            !of_room.is_empty()
+        });
     }
 }

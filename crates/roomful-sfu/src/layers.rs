@@ -286,6 +286,14 @@ impl Room {
         }
     }
 
+    /// Returns whose video does not come to a participant that wants it, because not everything gets through.
+    pub(crate) fn held_back_from(&self, id: ParticipantId) -> Vec<StreamId> {
+        let Some(participant) = self.participants.get(&id) else { return Vec::new() };
+        let is_held_back = |one: &Subscription| one.video && !one.is_paused && one.allocated.is_none();
+        let subscriptions = participant.subscriptions.iter();
+        subscriptions.filter(|(_, one)| is_held_back(one)).map(|(stream, _)| *stream).collect()
+    }
+
     /// Forgets that a participant takes a stream.
     pub(crate) fn untake(&mut self, id: ParticipantId, stream: StreamId, outbox: &mut Outbox) {
         let Some(found) = self.streams.get_mut(&stream) else { return };

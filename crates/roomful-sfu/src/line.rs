@@ -129,5 +129,6 @@ impl Line {
 fn size(message: &MessageNotice) -> usize {
     const OVERHEAD: usize = 256;
     let meta = message.message.meta.as_ref().map_or(0, |meta| meta.len());
-    OVERHEAD + message.message.payload.len() + meta
+    let recipients = message.recipients.as_ref().map_or(0, |recipients| size_of_val(&**recipients));
+    OVERHEAD + message.message.payload.len() + meta + recipients
 }

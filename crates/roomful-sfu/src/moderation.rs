@@ -22,10 +22,13 @@ pub(crate) struct Moderation {
     /// Who was removed, the latest ones.
     kicked: VecDeque<ParticipantId>,
     /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
-    censored: BTreeMap<ParticipantId, BTreeSet<(Option<StreamKey>, MediaKind)>>,
-    /// What is withheld of all streams of whoever comes with a grant: it was withheld of somebody who came with it.
-    censored_grants: BTreeMap<GrantId, BTreeSet<MediaKind>>,
+    censored: BTreeMap<ParticipantId, Rules>,
+    /// The same of whoever comes with a grant: it was withheld of somebody who came with it.
+    censored_grants: BTreeMap<GrantId, Rules>,
 }
+
+/// What is withheld: of one stream, or of all.
+type Rules = BTreeSet<(Option<StreamKey>, MediaKind)>;
 
 /// Whom a moderator means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,38 +100,46 @@ impl Moderation {
         self.barred_identities.extend(identity);
     }
 
-    /// Who was censored as a whole stays so, also by coming again.
+    /// Who was censored stays so, also by coming again.
     pub(crate) fn on_entered(&mut self, id: ParticipantId, grant: GrantId) {
-        if let Some(kinds) = self.censored_grants.get(&grant) {
-            self.censored.insert(id, kinds.iter().map(|kind| (None, *kind)).collect());
+        if let Some(rules) = self.censored_grants.get(&grant) {
+            self.censored.insert(id, rules.clone());
         }
     }
 
-    pub(crate) fn on_left(&mut self, id: ParticipantId, grants: impl IntoIterator<Item = GrantId>) {
-        let rules = self.censored.remove(&id).unwrap_or_default();
-        let kinds: BTreeSet<MediaKind> =
-            rules.into_iter().filter(|(key, _)| key.is_none()).map(|(_, kind)| kind).collect();
-        self.censor_grants(grants, &kinds, true);
+    /// What is withheld of somebody is withheld of whoever comes with another grant of the same stay, too.
+    pub(crate) fn on_admitted(&mut self, id: ParticipantId, grant: GrantId) {
+        if let Some(rules) = self.censored.get(&id).filter(|rules| !rules.is_empty()) {
+            self.censored_grants.entry(grant).or_default().extend(rules.iter().cloned());
+        }
     }
 
-    /// Lets what is withheld of somebody be withheld of whoever comes with these grants, or no longer.
-    fn censor_grants(
+    pub(crate) fn on_left(&mut self, id: ParticipantId) {
+        self.censored.remove(&id);
+    }
+
+    /// Lets a track of somebody, and of whoever comes with the same grants, be withheld, or no longer.
+    fn rule(
         &mut self,
-        grants: impl IntoIterator<Item = GrantId>,
-        kinds: &BTreeSet<MediaKind>,
+        (id, grants): (ParticipantId, impl IntoIterator<Item = GrantId>),
+        key: Option<&StreamKey>,
+        kind: MediaKind,
         censored: bool,
     ) {
-        if kinds.is_empty() {
-            return;
-        }
-        for grant in grants {
-            let ruled = self.censored_grants.entry(grant).or_default();
-            match censored {
-                true => ruled.extend(kinds),
-                false => ruled.retain(|kind| !kinds.contains(kind)),
+        let change = |rules: &mut Rules| match (censored, key) {
+            (true, _) => {
+                rules.insert((key.cloned(), kind));
             }
+            (false, Some(key)) => {
+                rules.remove(&(Some(key.clone()), kind));
+            }
+            (false, None) => rules.retain(|(_, ruled)| *ruled != kind),
+        };
+        change(self.censored.entry(id).or_default());
+        for grant in grants {
+            change(self.censored_grants.entry(grant).or_default());
         }
-        self.censored_grants.retain(|_, kinds| !kinds.is_empty());
+        self.censored_grants.retain(|_, rules| !rules.is_empty());
     }
 
     /// Returns who was removed of late, for those who were away.
@@ -182,18 +193,8 @@ impl Room {
             return Err(ModerationError::UnknownStream(*without));
         }
         for id in selected {
-            if let Some(participant) = self.participants.get(&id).filter(|_| key.is_none()) {
-                self.moderation.censor_grants(participant.grants(), &[kind].into(), censored);
-            }
-            let rules = self.moderation.censored.entry(id).or_default();
-            match (censored, key) {
-                (true, _) => {
-                    rules.insert((key.cloned(), kind));
-                }
-                (false, Some(key)) => {
-                    rules.remove(&(Some(key.clone()), kind));
-                }
-                (false, None) => rules.retain(|(_, ruled)| *ruled != kind),
+            if let Some(participant) = self.participants.get(&id) {
+                self.moderation.rule((id, participant.grants()), key, kind, censored);
             }
             let streams = self.participants.get(&id).map(|one| one.streams.clone()).unwrap_or_default();
             for (name, stream_id) in streams {

@@ -18,6 +18,7 @@ use roomful_types::{Bitrate, MediaKind, Mid, ParticipantId, Permissions, StreamI
 
 use crate::{
     admission::{Grant, GrantId},
+    allowance::Allowances,
     layers::{Subscription, Track},
     line::Line,
     media::{MediaCommand, MediaNotice, OfferError, SourceId},
@@ -63,6 +64,8 @@ pub(crate) struct Participant {
     pub(crate) available: Option<Bitrate>,
     pub(crate) quality: Quality,
     pub(crate) report: Option<Report>,
+    /// What it may ask, whatever connection it comes on.
+    allowances: Allowances,
 }
 
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl Participant {
         session: SessionId,
         admitted: Admitted,
         resume_key: ResumeKey,
+        allowances: Allowances,
     ) -> Self {
         Self {
             info,
@@ -152,6 +156,7 @@ impl Participant {
             available: None,
             quality: Quality::new(),
             report: None,
+            allowances,
         }
     }
 
@@ -172,6 +177,10 @@ impl Participant {
 }
 
 impl Room {
+    pub(crate) fn allowances(&mut self, id: ParticipantId) -> Option<&mut Allowances> {
+        Some(&mut self.participants.get_mut(&id)?.allowances)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.participants.len()
     }
@@ -227,7 +236,7 @@ impl Room {
         }
         outbox.media(MediaCommand::RemovePeer { peer: id });
         self.forget_reports_of(id);
-        self.moderation.on_left(id, participant.grants());
+        self.moderation.on_left(id);
         self.speakers.forget_participant(id);
         let version = self.next_version();
         outbox.send_all(self.sessions(), ParticipantLeftNotice { version, participant_id: id, reason });
@@ -489,7 +498,8 @@ impl Room {
             }
             None => self.participants.values().filter(receives).map(|one| one.info.id).collect(),
         };
-        let recipients = request.recipients.map(Into::into);
+        // Who is named twice is one recipient.
+        let recipients = request.recipients.map(|_| addressed.iter().copied().collect());
         self.last_delivery += 1;
         let delivery = self.last_delivery;
         let notice = MessageNotice { delivery, sender: id, message: request.message, recipients };

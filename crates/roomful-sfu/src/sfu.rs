@@ -15,7 +15,7 @@ use roomful_types::{ParticipantId, RoomId};
 
 use crate::{
     admission::{Admission, Grant},
-    allowance::Allowance,
+    allowance::Allowances,
     config::{DuplicateIdentity, SfuConfig},
     farewell::Farewells,
     line::Line,
@@ -107,8 +107,8 @@ struct Session {
     opened_at: Instant,
     heard_at: Instant,
     place: Option<(RoomId, ParticipantId)>,
-    requests: Allowance,
-    messages: Allowance,
+    /// What it may ask before it has a place; from then on its participant does, over all of its connections.
+    allowances: Allowances,
 }
 
 /// Everything on its way out, and what making it needs.
@@ -173,10 +173,9 @@ impl Sfu {
     }
 
     fn on_opened(&mut self, session: SessionId) {
-        let (now, config) = (self.now, &self.outbox.config);
-        let requests = Allowance::full(config.request_rate(), now);
-        let messages = Allowance::full(config.message_rate(), now);
-        let fresh = Session { opened_at: now, heard_at: now, place: None, requests, messages };
+        let now = self.now;
+        let allowances = Allowances::full(&self.outbox.config, now);
+        let fresh = Session { opened_at: now, heard_at: now, place: None, allowances };
         self.sessions.insert(session, fresh);
     }
 
@@ -184,14 +183,20 @@ impl Sfu {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard_at = self.now;
         let request = message.request();
-        if !session.spend(&message, &self.outbox.config, self.now) {
+        let place = session.place;
+        let allowances = match place {
+            None => Some(&mut session.allowances),
+            Some((room, id)) => self.rooms.get_mut(&room).and_then(|(_, room)| room.allowances(id)),
+        };
+        let is_allowed =
+            |allowances: &mut Allowances| allowances.spend(&message, &self.outbox.config, self.now);
+        if !allowances.is_some_and(is_allowed) {
             // What was carried out before is no other thing because it is asked too often.
-            let place = session.place;
             let answered =
                 place.and_then(|(room, participant)| self.line(room, participant)?.answer(request).cloned());
             return self.outbox.reply(id, request, answered.ok_or(ErrorCode::RateLimited));
         }
-        let entered = match (message, session.place) {
+        let entered = match (message, place) {
             (ClientMessage::JoinRequest(join), None) => self.join(id, join),
             (ClientMessage::ResumeRequest(resume), None) => self.resume(id, &resume),
             (_, None) => return self.disconnect(id, Some(DisconnectReason::ProtocolError)),
@@ -310,7 +315,9 @@ impl Sfu {
         };
         let admitted = Admitted::new(&grant, self.now);
         let resume_key = ResumeKey::from_random(self.outbox.random_bytes());
-        room.enter(Participant::new(info, id, admitted, resume_key), &mut self.outbox);
+        let allowances = self.sessions.get(&id).map(|session| session.allowances);
+        let allowances = allowances.unwrap_or_else(|| Allowances::full(&self.outbox.config, self.now));
+        room.enter(Participant::new(info, id, admitted, resume_key, allowances), &mut self.outbox);
         self.places.insert(participant_id, join.room_id);
         let window = self.outbox.config.resume_window.as_millis();
         let response = JoinResponse {
@@ -375,7 +382,7 @@ impl Sfu {
         if resume.versions.len() > limits::VERSIONS_MAX || !resume.versions.contains(&WIRE_VERSION) {
             return Err(ErrorCode::UnsupportedVersion);
         }
-        if let Some(reason) = self.farewells.take(resume.participant_id, resume.resume_key) {
+        if let Some(reason) = self.farewells.take(resume.room_id, resume.participant_id, resume.resume_key) {
             self.disconnect(id, Some(reason));
             return Ok(());
         }
@@ -400,7 +407,9 @@ impl Sfu {
         participant.quality.forget_told();
         participant.admit(Admitted::new(&grant, self.now));
         let term = participant.admitted.term(self.now);
+        room.moderation.on_admitted(resume.participant_id, grant.id);
         let (slots, sources) = room.media_of(resume.participant_id);
+        let held_back = room.held_back_from(resume.participant_id);
         let response = ResumeResponse {
             request: resume.request,
             wire_version: WIRE_VERSION,
@@ -413,6 +422,7 @@ impl Sfu {
             dominant_speaker: room.speakers.dominant(),
             term,
             kicked: room.moderation.kicked().collect(),
+            held_back,
         };
         self.outbox.send_all(vec![id], response);
         for message in missed {
@@ -439,6 +449,7 @@ impl Sfu {
             return Err(ErrorCode::Unauthorized);
         }
         participant.admit(Admitted::new(&grant, self.now));
+        room.moderation.on_admitted(id, grant.id);
         Ok(TokenResponse { request: update.request, term: participant.admitted.term(self.now) }.into())
     }
 
@@ -511,8 +522,9 @@ impl Sfu {
 
     fn end_session(&mut self, id: RoomId, reason: DisconnectReason) {
         let Some((session, room)) = self.rooms.remove(&id) else { return };
+        let until = self.may_resume_until();
         for participant in room.participants.values() {
-            self.farewells.on_ended(participant, reason);
+            self.farewells.on_ended(id, participant, reason, until);
         }
         // All at once: nobody needs to hear how the others leave.
         let outbox = &mut self.outbox;
@@ -580,9 +592,10 @@ impl Sfu {
         leave_reason: Option<LeaveReason>,
         reason: Option<DisconnectReason>,
     ) {
+        let until = self.may_resume_until();
         let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
         if let (Some(participant), Some(reason)) = (room.participants.get(&id), reason) {
-            self.farewells.on_ended(participant, reason);
+            self.farewells.on_ended(room_id, participant, reason, until);
         }
         if let Some(session) = room.participants.get(&id).and_then(|participant| participant.line.session()) {
             if let Some(reason) = reason {
@@ -593,6 +606,12 @@ impl Sfu {
         }
         self.places.remove(&id);
         room.leave(id, leave_reason, &mut self.outbox);
+    }
+
+    /// Returns until when somebody may come back whose connection is lost although it does not seem so yet.
+    fn may_resume_until(&self) -> Instant {
+        let config = &self.outbox.config;
+        self.now + config.silence_timeout + config.resume_window + RESUME_GRACE
     }
 
     fn forget_if_empty(&mut self, room_id: RoomId) {
@@ -669,42 +688,6 @@ impl Sfu {
         }
         let present: usize = self.rooms.values().map(|(_, room)| room.len()).sum();
         assert_eq!(self.places.len(), present, "nobody else is found");
-    }
-}
-
-impl Session {
-    /// Takes the cost of a request from what the client may do; false when there is not enough left.
-    fn spend(&mut self, message: &ClientMessage, config: &SfuConfig, now: Instant) -> bool {
-        let is_message = matches!(message, ClientMessage::MessageRequest(_));
-        self.requests.spend(cost(message), config.request_rate(), now)
-            && (!is_message || self.messages.spend(1, config.message_rate(), now))
-    }
-}
-
-/// What a request takes from the allowance. Messages are charged by size, because everybody in the room gets a copy; offers are
-/// read where packets wait.
-fn cost(message: &ClientMessage) -> u64 {
-    const MESSAGE_BYTES: u64 = 4096;
-    const OFFER: u64 = 10;
-    match message {
-        ClientMessage::MessageRequest(request) => {
-            let meta = request.message.meta.as_ref().map_or(0, |meta| meta.len());
-            1 + (request.message.payload.len() + meta) as u64 / MESSAGE_BYTES
-        }
-        ClientMessage::OfferRequest(_) => OFFER,
-        ClientMessage::JoinRequest(_)
-        | ClientMessage::ResumeRequest(_)
-        | ClientMessage::LeaveRequest(_)
-        | ClientMessage::PingRequest(_)
-        | ClientMessage::UpdateTokenRequest(_)
-        | ClientMessage::EnableMetricsRequest(_)
-        | ClientMessage::DisableMetricsRequest(_)
-        | ClientMessage::PublishRequest(_)
-        | ClientMessage::UpdateStreamRequest(_)
-        | ClientMessage::UnpublishRequest(_)
-        | ClientMessage::SubscribeRequest(_)
-        | ClientMessage::UpdateSubscriptionRequest(_)
-        | ClientMessage::UnsubscribeRequest(_) => 1,
     }
 }
 

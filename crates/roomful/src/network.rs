@@ -45,6 +45,7 @@ pub trait MediaSocket: fmt::Debug + Send {
 
 /// What a signalling connection reports. `Opened` is the first, unless it comes to nothing; `Closed` is the last.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub enum SignalEvent {
     /// The server can be talked to.
     Opened,

@@ -327,6 +327,25 @@ fn a_stream_withdrawn_on_its_way_is_taken_back() {
 }
 
 #[test]
+fn what_was_withdrawn_is_taken_back_also_when_too_much_is_asked() {
+    let mut world = World::with_media();
+    let mine = stream(ME, "mine");
+    world.command(add("mine", Some(opus(1)), None));
+    world.media(opened(1, 48));
+    check(world.withdraw(2), "");
+    check(world.publish(mine.clone()), "stream_published\nmedia: close sender 1\nsend unpublish mine");
+    for _ in 0..2 {
+        check(world.refuse(ErrorCode::RateLimited), "");
+        let lines = world.pass(Duration::from_secs(5));
+        check(lines, "send ping\nsend unpublish mine");
+    }
+    check(world.hear_unpublished(&mine), "stream_unpublished");
+    check(world.refuse(ErrorCode::RateLimited), "");
+    check(world.pass(Duration::from_secs(5)), "send ping");
+    assert!(world.client.publications.is_empty());
+}
+
+#[test]
 fn a_refused_stream_leaves_nothing() {
     let mut world = World::with_media();
     world.command(add("mine", Some(opus(1)), None));

@@ -12,7 +12,7 @@ fn world() -> World {
 
 impl World {
     /// Lets time pass until an attempt is made.
-    fn pass_to_attempt(&mut self) -> Vec<String> {
+    pub(super) fn pass_to_attempt(&mut self) -> Vec<String> {
         let until = self.wait().expect("something is due");
         self.now = self.start + until;
         self.input(Input::Timeout)
@@ -20,6 +20,15 @@ impl World {
 
     /// The server lets the client go on in a room that looks like this.
     fn welcome_back(&mut self, participants: &[u8], streams: &[StreamInfo]) -> Vec<String> {
+        self.go_on(participants, streams, TokenTerm { remaining_ms: 600_000, life_ms: 600_000 })
+    }
+
+    /// The same when nothing changed, with a token that is valid for so long.
+    pub(super) fn welcome_back_with(&mut self, term: TokenTerm) -> Vec<String> {
+        self.go_on(&[ME, 2, 3], &[stream(2, "cam")], term)
+    }
+
+    fn go_on(&mut self, participants: &[u8], streams: &[StreamInfo], term: TokenTerm) -> Vec<String> {
         self.version += 1;
         let response = ResumeResponse {
             request: self.last(),
@@ -31,8 +40,9 @@ impl World {
             sources: Vec::new(),
             speaking: Vec::new(),
             dominant_speaker: None,
-            term: TokenTerm { remaining_ms: 600_000, life_ms: 600_000 },
+            term,
             kicked: Vec::new(),
+            held_back: Vec::new(),
         };
         self.hear(response)
     }

@@ -33,6 +33,18 @@ fn the_application_hears_once_that_the_token_ends_a_fifth_of_its_life_before() {
 }
 
 #[test]
+fn a_resume_tells_no_second_time_that_the_same_token_ends() {
+    let mut world = World::configured(ClientConfig::default()).join();
+    check(live(&mut world, 480), "token_expiring");
+    check(world.input(Input::SignalClosed), "reconnecting");
+    check(world.pass_to_attempt(), "open signal");
+    world.input(Input::SignalOpened);
+    let life = TokenTerm { remaining_ms: 100_000, life_ms: 600_000 };
+    check(world.welcome_back_with(life), "reconnected\nsend ping");
+    check(live(&mut world, 20), "");
+}
+
+#[test]
 fn a_newer_token_puts_the_warning_off() {
     let mut world = World::joined();
     check(world.command(Command::UpdateToken("newer".to_owned())), "send token newer");

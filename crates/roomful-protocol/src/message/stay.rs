@@ -1,7 +1,7 @@
 //! How a client comes, goes on after a lost connection, shows that it may stay, and goes.
 
 use minicbor::{Decode, Encode};
-use roomful_types::{ParticipantId, RoomId};
+use roomful_types::{ParticipantId, RoomId, StreamId};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -166,6 +166,10 @@ pub struct ResumeResponse {
     /// Who was removed by a moderator in this session of the room, the latest [`KICKED_MAX`](crate::limits::KICKED_MAX).
     #[n(10)]
     pub kicked: Vec<ParticipantId>,
+    /// Whose video is subscribed to and does not come, because not everything gets through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cbor(n(11), default, skip_if = "Vec::is_empty")]
+    pub held_back: Vec<StreamId>,
 }
 
 /// Presents a newer token for the same room and identity. The old one stays in force when this one is refused.

@@ -239,6 +239,7 @@ pub(crate) fn server() -> Samples<ServerMessage> {
                 dominant_speaker: Some(ADA),
                 term: TERM,
                 kicked: vec![BOB],
+                held_back: vec![STREAM],
             }
             .into(),
         ),

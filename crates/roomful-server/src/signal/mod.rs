@@ -20,7 +20,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::control::{Connection, Event, OUTGOING_MAX, Outgoing};
+use crate::{
+    control::{Connection, Event},
+    outgoing,
+};
 
 /// How long one message may wait for a client that does not read.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,17 +72,19 @@ impl Signal {
     /// Moves messages between one client and the engine until one of them ends it.
     async fn converse(&self, encoding: Encoding, mut sink: impl Sink, mut stream: impl Stream) {
         let session = SessionId(self.last_session.fetch_add(1, Ordering::Relaxed));
-        let (outgoing, mut to_send) = mpsc::channel(OUTGOING_MAX);
+        let (outgoing, mut to_send) = outgoing::queue();
         let tell = async |input| self.control.send(Event::Engine(input)).await.is_ok();
         let connection = Connection { encoding, outgoing };
         if self.control.send(Event::Opened(session, connection)).await.is_err() {
             return;
         }
         let sending = async {
-            while let Some(Outgoing::Message(message)) = to_send.recv().await {
+            while let Some(message) = to_send.recv().await {
+                let length = message.len();
                 if !timeout(SEND_TIMEOUT, sink.send(message)).await.unwrap_or(false) {
                     return;
                 }
+                to_send.said(length);
             }
             let _ = timeout(SEND_TIMEOUT, sink.close()).await;
         };
@@ -89,7 +94,10 @@ impl Signal {
                 let input = match decoded {
                     Ok(Ok(message)) => Input::Signal(session, message),
                     // Of a later version: it may be ignored.
-                    Ok(Err(SignalDecodeError::UnknownKind)) => continue,
+                    Ok(Err(SignalDecodeError::UnknownKind)) => {
+                        tracing::debug!(session = session.0, "message of an unknown kind ignored");
+                        continue;
+                    }
                     Ok(Err(SignalDecodeError::Malformed)) | Err(NotAMessage) => Input::Malformed(session),
                 };
                 let is_over = matches!(input, Input::Malformed(_));

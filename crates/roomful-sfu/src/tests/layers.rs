@@ -107,6 +107,25 @@ fn a_small_link_gets_a_small_encoding_and_then_none() {
     );
 }
 
+#[test]
+fn whoever_comes_back_hears_whose_video_does_not_get_through() {
+    let mut world = World::resumable(&[1, 2]);
+    world.ask(1, publish("cam", None, Some(simulcast("y"))));
+    world.ask(2, subscribe(1, "cam", 0, false, true));
+    for (kbps, session, earlier, is_held_back) in [(50, 9, 2, true), (9000, 10, 9, false)] {
+        world.input(Input::Closed(SessionId(earlier)));
+        world.estimate(2, kbps);
+        world.input(Input::Opened(SessionId(session)));
+        let outputs = world.ask(session, super::resume::resume(2, 0));
+        let told = outputs.iter().find_map(|output| match output {
+            Output::Send(_, ServerMessage::ResumeResponse(response)) => Some(response.held_back.clone()),
+            _ => None,
+        });
+        let expected = if is_held_back { vec![world.streams["cam"]] } else { Vec::new() };
+        assert_eq!(told, Some(expected));
+    }
+}
+
 const KEY: &[u8] = &[0x10, 0x00];
 const DELTA: &[u8] = &[0x10, 0x01];
 

@@ -24,7 +24,7 @@ use roomful_protocol::{
     ChatMessage, ClientMessage, JoinRequest, LeaveRequest, MessageKind, MessageRequest, OfferId,
     OfferRequest, PingRequest, PublishRequest, PublishedTrack, RequestId, ServerMessage, SlotMids,
     StreamInfo, SubscribeRequest, TrackInfo, UnpublishRequest, UnsubscribeRequest, UpdateStreamRequest,
-    UpdateSubscriptionRequest, WIRE_VERSION,
+    UpdateSubscriptionRequest, UpdateTokenRequest, WIRE_VERSION,
 };
 use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId, StreamId, StreamKey};
 
@@ -59,6 +59,7 @@ impl Admission for Doorkeeper {
         match token {
             "short" => Ok(Grant { remaining: Duration::from_secs(20), ..grant }),
             "grace" => Ok(Grant { id: GrantId([1; 16]), identity: Some("grace".to_owned()), ..grant }),
+            "other grant" => Ok(Grant { id: GrantId([3; 16]), ..grant }),
             "same grant" => Ok(Grant { id: GrantId([1; 16]), ..grant }),
             "same identity" => {
                 Ok(Grant { id: GrantId([2; 16]), identity: Some("grace".to_owned()), ..grant })

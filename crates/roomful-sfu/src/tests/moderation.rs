@@ -171,6 +171,42 @@ fn one_stream_can_be_censored_by_itself() {
 }
 
 #[test]
+fn a_censored_stream_stays_so_when_its_publisher_comes_again() {
+    let mut world = World::with(&[1, 2]);
+    world.ask(1, publish("cam", Some(audio("x")), None));
+    let request = mute(world.these(&[1]), Some("cam"), true);
+    world.check_moderate(&request, "to 1+2: v4 updated cam audio:on!\nmedia: disable cam audio");
+    world.input(Input::Closed(SessionId(1)));
+    world.enter(3);
+    world.check(
+        3,
+        publish("cam", Some(audio("x")), None),
+        "to 2+3: v7 published cam audio:on!
+         media: put cam audio of p3 Opus on x from 48
+         to 3: pause cam audio
+         media: disable cam audio
+         to 3: published cam",
+    );
+    let request = mute(all(), Some("cam"), false);
+    world.check_moderate(&request, "to 2+3: v8 updated cam audio:on\nmedia: enable cam audio");
+}
+
+#[test]
+fn what_is_withheld_of_a_stay_is_withheld_of_whoever_comes_with_its_newer_grant() {
+    let mut world = World::with(&[1]);
+    let request = mute(world.these(&[1]), None, true);
+    world.check_moderate(&request, "");
+    let newer = |request, _: &World| UpdateTokenRequest { request, token: "other grant".to_owned() }.into();
+    world.check(1, newer, "to 1: token for 600000 ms");
+    world.input(Input::Opened(SessionId(2)));
+    world.ask(2, join("other grant"));
+    world.ask(2, offer(1, 2));
+    world.answer(2, 1);
+    let outputs = world.ask(2, publish("cam", Some(audio("x")), None));
+    assert!(outputs.iter().any(|output| world.text(output) == "media: disable cam audio"));
+}
+
+#[test]
 fn the_end_of_a_session_is_told_to_all() {
     let mut world = World::with(&[1, 2]);
     world.check_moderate(

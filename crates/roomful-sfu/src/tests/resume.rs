@@ -14,7 +14,7 @@ fn key_of(world: &World, session: u64) -> ResumeKey {
 }
 
 /// Session `new` goes on as the participant that joined on session `old`.
-fn resume(old: u64, received: u64) -> impl Ask {
+pub(super) fn resume(old: u64, received: u64) -> impl Ask {
     move |request, world: &World| {
         ResumeRequest {
             request,
@@ -82,7 +82,7 @@ fn a_loss_that_lasts_too_long_is_a_leave_and_cannot_be_resumed() {
 }
 
 #[test]
-fn who_is_away_when_the_stay_ends_hears_why_with_its_key() {
+fn who_did_not_hear_why_the_stay_ended_hears_it_with_its_key() {
     let mut world = World::resumable(&[1, 2]);
     let two = world.id(2);
     world.lose(2);
@@ -97,7 +97,7 @@ fn who_is_away_when_the_stay_ends_hears_why_with_its_key() {
         "to 9: goodbye Kicked
          close 9",
     );
-    world.lose(1);
+    // It only seems to be connected: what it is told goes nowhere.
     let session = world.room_session.expect("goes on");
     world.sfu.moderate(session, &crate::ModerationRequest::EndSession, world.now).expect("is there");
     world.input(Input::Timeout);
@@ -115,6 +115,25 @@ fn who_is_away_when_the_stay_ends_hears_why_with_its_key() {
         "to 11: error ResumeExpired
          close 11",
     );
+}
+
+#[test]
+fn coming_back_again_and_again_gives_no_more_to_spend() {
+    let mut world = World::resumable(&[1, 2]);
+    let mut accepted = 0;
+    for session in 10..40 {
+        world.lose(if session == 10 { 2 } else { session - 1 });
+        world.open(session);
+        world.ask(session, resume(2, u64::MAX));
+        for _ in 0..100 {
+            let outputs = world.ask(session, say("spam", Some(&[1])));
+            let is_message =
+                |output: &Output| matches!(output, Output::Send(_, ServerMessage::MessageNotice(_)));
+            accepted += usize::from(outputs.iter().any(is_message));
+        }
+    }
+    let burst = SfuConfig::default().message_burst as usize;
+    assert_eq!(accepted, burst, "no time has passed");
 }
 
 #[test]

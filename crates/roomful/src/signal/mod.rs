@@ -72,7 +72,10 @@ async fn converse(
             let event = match encoding.decode(&bytes) {
                 Ok(message) => SignalEvent::Message(message),
                 // Of a later version of the protocol: not for us.
-                Err(SignalDecodeError::UnknownKind) => continue,
+                Err(SignalDecodeError::UnknownKind) => {
+                    tracing::debug!("message of an unknown kind ignored");
+                    continue;
+                }
                 Err(SignalDecodeError::Malformed) => SignalEvent::Malformed,
             };
             if events.send(event).await.is_err() {
