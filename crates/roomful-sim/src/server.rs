@@ -89,6 +89,7 @@ struct Line {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 enum Said {
     Message(ServerMessage),
     Close,

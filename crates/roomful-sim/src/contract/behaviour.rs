@@ -304,6 +304,43 @@ pub(super) async fn b06_whoever_is_kicked_while_away_hears_it(venue: &dyn Venue)
     assert_eq!(bob.state().disconnect_reason(), Some(DisconnectReason::Kicked));
 }
 
+pub(super) async fn b06_whoever_is_away_when_the_session_ends_hears_it(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let alice = join(&*stage, "alice").await;
+    let bob = join_fragile(&*stage, "bob", |_| {}).await;
+    meet(&[&alice, &bob]).await;
+    let (mut of_alice, mut of_bob) = (alice.events(), bob.events());
+    stage.cut();
+    named(&mut of_bob, "reconnecting").await;
+    within(stage.moderate(ModerationRequest::EndSession)).await;
+    named(&mut of_alice, "disconnected").await;
+    stage.mend();
+    named(&mut of_bob, "disconnected").await;
+    assert_eq!(bob.state().disconnect_reason(), Some(DisconnectReason::SessionEnded));
+}
+
+pub(super) async fn b06_media_goes_on_from_another_address_after_a_loss(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let alice = join(&*stage, "alice").await;
+    let bob = join_fragile(&*stage, "bob", |_| {}).await;
+    meet(&[&alice, &bob]).await;
+    let Call { alice: _alice, bob, camera, mut video, .. } = begin(alice, bob).await;
+    let mut events = bob.events();
+    stage.cut();
+    stage.roam();
+    named(&mut events, "reconnecting").await;
+    stage.mend();
+    named(&mut events, "reconnected").await;
+    let before = read(&mut video, 1).await[0].media_time;
+    within(async {
+        while video.recv().await.expect("the subscription lasts").media_time < before + Duration::from_secs(2)
+        {
+        }
+    })
+    .await;
+    read(&mut video, 30).await.iter().for_each(|frame| camera.check(frame));
+}
+
 pub(super) async fn b06_media_follows_another_address(venue: &dyn Venue) {
     let stage = open(venue).await;
     let Call { alice: _alice, bob, camera, mut video, .. } = call(&*stage).await;
@@ -544,6 +581,19 @@ pub(super) async fn b09_every_call_settles_when_the_server_is_gone(venue: &dyn V
     within(bob.connect()).await.expect_err("nobody is there");
     within(bob.disconnect()).await.expect("there is nothing to leave");
     assert_eq!(bob.state().status(), Status::Disconnected);
+}
+
+pub(super) async fn b10_whoever_is_replaced_while_away_hears_it(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let first = join_fragile(&*stage, "twin", |_| {}).await;
+    let mut events = first.events();
+    stage.cut();
+    // The server may not know yet that the connection is lost.
+    let second = join(&*stage, "twin").await;
+    stage.mend();
+    named(&mut events, "disconnected").await;
+    assert_eq!(first.state().disconnect_reason(), Some(DisconnectReason::DuplicateIdentity));
+    assert_eq!(second.state().connection(), Connection::Stable);
 }
 
 pub(super) async fn b10_a_duplicate_identity_replaces_is_refused_or_allowed(venue: &dyn Venue) {

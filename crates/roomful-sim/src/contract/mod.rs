@@ -127,7 +127,9 @@ scenarios! {
         b06_a_short_loss_keeps_everything
         b06_a_long_loss_ends_the_stay
         b06_whoever_is_kicked_while_away_hears_it
+        b06_whoever_is_away_when_the_session_ends_hears_it
         b06_media_follows_another_address
+        b06_media_goes_on_from_another_address_after_a_loss
         b07_a_token_that_ends_ends_the_stay
         b07_a_refresh_token_opens_no_door
         b07_who_is_kicked_gets_back_with_nothing_of_the_same
@@ -139,7 +141,8 @@ scenarios! {
         b08_requests_are_limited_in_rate
         b09_a_dropped_call_leaves_nothing_behind
         b09_every_call_settles_when_the_server_is_gone
-        b10_a_duplicate_identity_replaces_is_refused_or_allowed;
+        b10_a_duplicate_identity_replaces_is_refused_or_allowed
+        b10_whoever_is_replaced_while_away_hears_it;
     readings:
         r01_disconnected_carries_reason_and_state
         r02_disconnecting_is_entered
