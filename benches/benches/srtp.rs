@@ -45,7 +45,7 @@ fn srtp(criterion: &mut Criterion) {
             (Profile::AeadAes128Gcm, "aes-128-gcm"),
             (Profile::Aes128CmSha1_80, "aes-128-cm-sha1"),
         ] {
-            let mut sealer = Sealer::new(&keys(profile));
+            let mut sealer = Sealer::new(keys(profile));
             let stream = sealer.add_stream(SSRC).expect("the first");
             let (mut buffer, mut index) = (packet(0, payload), 0_u64);
             group.bench_function(BenchmarkId::new(format!("seal-{name}"), payload), |bencher| {
@@ -55,7 +55,7 @@ fn srtp(criterion: &mut Criterion) {
                     sealer.seal_rtp(stream, index, black_box(&mut buffer), length)
                 });
             });
-            let mut sealer = Sealer::new(&keys(profile));
+            let mut sealer = Sealer::new(keys(profile));
             let stream = sealer.add_stream(SSRC).expect("the first");
             let (mut opener, mut index) = (Opener::new(&keys(profile)), 0_u64);
             group.bench_function(BenchmarkId::new(format!("open-{name}"), payload), |bencher| {

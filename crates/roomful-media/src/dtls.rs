@@ -102,6 +102,9 @@ fn config(mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
 }
 
 /// The keys of a peer whose RTP is ours. str0m never has them.
+///
+/// Our copies are wiped. dimpl's are not all: the list of bytes that it exports is freed as it is (its type gives nobody leave to write to
+/// it), and the master secret, from which they could be derived anew, stays in its connection until that is dropped.
 #[derive(Clone, Default)]
 pub(crate) struct WithheldKeys(Arc<Mutex<Option<Keys>>>);
 

@@ -29,6 +29,10 @@ fn attribute_of_request(datagram: &[u8], wanted: [u8; 2]) -> Option<&[u8]> {
         if head[..2] == wanted {
             return Some(value);
         }
+        if INTEGRITY.iter().any(|integrity| head[..2] == *integrity) {
+            // Whatever follows is nobody's word (RFC 8489 §14.5).
+            return None;
+        }
         attributes = rest.get(length.next_multiple_of(4)..)?;
     }
     None
@@ -40,6 +44,8 @@ const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 const BINDING_SUCCESS: [u8; 2] = [1, 1];
 const USERNAME: [u8; 2] = [0, 6];
 const USE_CANDIDATE: [u8; 2] = [0, 0x25];
+/// MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256.
+const INTEGRITY: [[u8; 2]; 2] = [[0, 8], [0, 0x1c]];
 
 #[cfg(test)]
 mod tests {
@@ -59,6 +65,19 @@ mod tests {
         assert_eq!(local_ufrag(&request), Some("evtj"));
         request[1] = 0x11;
         assert_eq!(local_ufrag(&request), None);
+    }
+
+    #[test]
+    fn what_stands_behind_the_integrity_nominates_nothing() {
+        let nomination = [0, 0x25, 0, 0];
+        let integrity = [&[0, 8, 0, 20][..], &[7; 20]].concat();
+        let request = |attributes: &[&[u8]]| {
+            let head = [&[0, 1, 0, 28, 0x21, 0x12, 0xa4, 0x42][..], &[0; 12]].concat();
+            [head, attributes.concat()].concat()
+        };
+        assert!(is_nominating(&request(&[&nomination, &integrity])));
+        assert!(!is_nominating(&request(&[&integrity, &nomination])));
+        assert!(!is_nominating(&request(&[&integrity])));
     }
 
     proptest! {

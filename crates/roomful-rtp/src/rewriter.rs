@@ -41,15 +41,18 @@ impl Rewriter {
 
     /// Binds a new occupant, which begins with this packet of its source; returns what the packet gets on the wire.
     ///
-    /// Its timestamp is that of the newest packet sent plus the time since then, at least one unit.
-    pub fn bind(&mut self, source_sequence: u64, source_timestamp: u32, now: Instant) -> Mapped {
+    /// Its timestamp is that of the newest packet plus the time since then, at least one unit.
+    ///
+    /// * `at`: when the packet was captured, on a clock that all occupants share, so that the line from timestamps to times of capture
+    ///   goes on; when it is sent, where that is not known. The same for the other methods.
+    pub fn bind(&mut self, source_sequence: u64, source_timestamp: u32, at: Instant) -> Mapped {
         let timestamp = self.newest.map_or(self.first_timestamp, |newest| {
-            let elapsed = ticks(now.saturating_duration_since(newest.sent_at), self.clock_rate);
+            let elapsed = ticks(at.saturating_duration_since(newest.at), self.clock_rate);
             newest.timestamp.wrapping_add(elapsed.max(1))
         });
         let sequence = self.next_sequence;
         self.next_sequence = sequence.saturating_add(1);
-        self.newest = Some(Newest { timestamp, sent_at: now });
+        self.newest = Some(Newest { timestamp, at });
         let timestamp_offset = timestamp.wrapping_sub(source_timestamp);
         self.binding = Some(Binding { source_sequence, sequence, timestamp_offset });
         Mapped { sequence, timestamp }
@@ -58,16 +61,16 @@ impl Rewriter {
     /// Goes on with another encoding of the occupant, whose timestamps are on the same line, from this packet of it on.
     ///
     /// Its timestamp keeps its distance from those before, and is later than all of them by one unit at least.
-    pub fn switch(&mut self, source_sequence: u64, source_timestamp: u32, now: Instant) -> Mapped {
+    pub fn switch(&mut self, source_sequence: u64, source_timestamp: u32, at: Instant) -> Mapped {
         let Some((binding, newest)) = self.binding.zip(self.newest) else {
-            return self.bind(source_sequence, source_timestamp, now);
+            return self.bind(source_sequence, source_timestamp, at);
         };
         let kept = source_timestamp.wrapping_add(binding.timestamp_offset);
         let timestamp =
             if is_after(kept, newest.timestamp) { kept } else { newest.timestamp.wrapping_add(1) };
         let sequence = self.next_sequence;
         self.next_sequence = sequence.saturating_add(1);
-        self.newest = Some(Newest { timestamp, sent_at: now });
+        self.newest = Some(Newest { timestamp, at });
         let timestamp_offset = timestamp.wrapping_sub(source_timestamp);
         self.binding = Some(Binding { source_sequence, sequence, timestamp_offset });
         Mapped { sequence, timestamp }
@@ -76,13 +79,13 @@ impl Rewriter {
     /// Maps a later packet of the occupant, which may come late, out of order or again.
     ///
     /// `None`: nothing is bound, or the packet is from before the binding.
-    pub fn map(&mut self, source_sequence: u64, source_timestamp: u32, now: Instant) -> Option<Mapped> {
+    pub fn map(&mut self, source_sequence: u64, source_timestamp: u32, at: Instant) -> Option<Mapped> {
         let binding = self.binding?;
         let sequence = binding.sequence.checked_add(source_sequence.checked_sub(binding.source_sequence)?)?;
         let timestamp = source_timestamp.wrapping_add(binding.timestamp_offset);
         self.next_sequence = self.next_sequence.max(sequence.saturating_add(1));
         if self.newest.is_none_or(|newest| is_after(timestamp, newest.timestamp)) {
-            self.newest = Some(Newest { timestamp, sent_at: now });
+            self.newest = Some(Newest { timestamp, at });
         }
         Some(Mapped { sequence, timestamp })
     }
@@ -117,11 +120,11 @@ pub struct Mapped {
     pub timestamp: u32,
 }
 
-/// The latest timestamp sent, and when it was first.
+/// The latest timestamp, and the time that it stands for.
 #[derive(Debug, Clone, Copy)]
 struct Newest {
     timestamp: u32,
-    sent_at: Instant,
+    at: Instant,
 }
 
 /// Where an occupancy began, in both numberings.

@@ -12,7 +12,7 @@ use roomful_media::{
     Traffic, local_ufrag,
 };
 use roomful_sfu::{Forwarder, MediaNotice, OutgoingPacket, SectionMeasure, SourcePacket};
-use roomful_types::{Mid, ParticipantId, Rid};
+use roomful_types::{Codec, Mid, ParticipantId, Rid};
 use rustc_hash::FxHashMap;
 
 use crate::shard::{MISSING_MAX, ShardStats};
@@ -111,14 +111,20 @@ impl Peers {
     pub(crate) fn remove(&mut self, id: ParticipantId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.by_ufrag.remove(&entry.ufrag);
-        self.by_address.retain(|_, peer| *peer != id);
+        for address in entry.addresses {
+            if self.by_address.get(&address) == Some(&id) {
+                self.by_address.remove(&address);
+            }
+        }
         self.deadlines.remove(&(entry.deadline, id));
     }
 
     /// Takes in a datagram.
     pub(crate) fn receive(&mut self, datagram: Datagram<'_>, turn: &mut Turn<'_>) {
         let datagram = Datagram { destination: self.candidate(datagram.destination), ..datagram };
-        let Some(id) = self.find(datagram) else {
+        // Nobody can be answered at port 0, and trying to makes sockets fail.
+        let found = if datagram.source.port() == 0 { None } else { self.find(datagram) };
+        let Some(id) = found else {
             turn.stats.datagrams_ignored += 1;
             return;
         };
@@ -166,6 +172,10 @@ impl Peers {
 
     pub(crate) fn is_connected(&self, id: ParticipantId) -> bool {
         self.entries.get(&id).is_some_and(|entry| entry.peer.is_connected())
+    }
+
+    pub(crate) fn takes(&self, id: ParticipantId, mid: Mid, codec: Codec) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.peer.takes(mid, codec))
     }
 
     pub(crate) fn request_keyframe(&mut self, id: ParticipantId, mid: Mid, rid: Rid) {
@@ -292,8 +302,9 @@ fn section_measure(measure: Measure) -> SectionMeasure {
 }
 
 fn source(packet: ReceivedPacket) -> (Mid, Rid, SourcePacket) {
-    let ReceivedPacket { mid, rid, sequence, timestamp, marker, payload, captured, extensions } = packet;
-    (mid, rid, SourcePacket { sequence, timestamp, marker, payload, captured, extensions })
+    let ReceivedPacket { mid, rid, codec, sequence, timestamp, marker, payload, captured, extensions } =
+        packet;
+    (mid, rid, SourcePacket { codec, sequence, timestamp, marker, payload, captured, extensions })
 }
 
 fn sent(packet: OutgoingPacket<'_>) -> SentPacket<'_> {

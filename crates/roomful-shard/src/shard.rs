@@ -8,7 +8,7 @@ use std::{
 
 use roomful_media::{Datagram, Datagrams, Outgoing};
 use roomful_sfu::{Egress, Forwarder, MediaCommand, MediaNotice, OfferError, OutgoingPacket};
-use roomful_types::{Mid, ParticipantId, Rid};
+use roomful_types::{Codec, Mid, ParticipantId, Rid};
 
 use crate::peers::{Missing, Peers, Turn};
 
@@ -58,8 +58,8 @@ pub struct ShardStats {
 /// Bytes that are sealed before they are sent: no more than what may wait for a full socket. Whoever is not served by then is next.
 const OUTGOING_MAX: usize = 4 << 20;
 
-/// Packets that are sent again in one turn. Who misses more has to ask again.
-pub(crate) const MISSING_MAX: usize = 1 << 12;
+/// Packets that are sent again in one turn, to everybody together; each peer is bounded by itself. Who misses more has to ask again.
+pub(crate) const MISSING_MAX: usize = 1 << 16;
 
 /// How long a shard without anything to do may sleep.
 const IDLE: Duration = Duration::from_secs(60);
@@ -138,12 +138,13 @@ impl Shard {
         if let Some(notice) = self.notices.pop_front() {
             return Output::Notice(notice);
         }
-        let rest = (self.forwarder.is_behind() && !self.is_blocked).then_some(self.now);
-        let deadline = [self.peers.deadline(), self.forwarder.deadline(), rest].into_iter().flatten().min();
-        match self.outgoing.next_run() {
-            Some(run) => Output::Transmit(run),
-            None => Output::Wait(deadline.unwrap_or(self.now + IDLE)),
+        if self.outgoing.is_empty() {
+            let rest = (self.forwarder.is_behind() && !self.is_blocked).then_some(self.now);
+            let deadline =
+                [self.peers.deadline(), self.forwarder.deadline(), rest].into_iter().flatten().min();
+            return Output::Wait(deadline.unwrap_or(self.now + IDLE));
         }
+        self.outgoing.next_run().map_or(Output::Wait(self.now), Output::Transmit)
     }
 
     /// Returns what the shard has done so far.
@@ -205,6 +206,10 @@ impl Egress for PeerEgress<'_> {
 
     fn is_ready(&self, peer: ParticipantId) -> bool {
         self.peers.is_connected(peer)
+    }
+
+    fn takes(&self, peer: ParticipantId, mid: Mid, codec: Codec) -> bool {
+        self.peers.takes(peer, mid, codec)
     }
 
     fn send<'a>(

@@ -9,7 +9,7 @@ use std::{
 use roomful_media::Transmit;
 use roomful_sfu::{Egress, Forwarder, MediaCommand, MediaNotice, OutgoingPacket, SourcePacket};
 use roomful_shard::{Datagram, Datagrams, Output as ShardOutput, Shard};
-use roomful_types::{Mid, ParticipantId, Rid};
+use roomful_types::{Codec, Mid, ParticipantId, Rid};
 
 /// Where and how media is forwarded.
 #[derive(Debug)]
@@ -188,6 +188,10 @@ impl Egress for Outputs {
     }
 
     fn is_ready(&self, _: ParticipantId) -> bool {
+        true
+    }
+
+    fn takes(&self, _: ParticipantId, _: Mid, _: Codec) -> bool {
         true
     }
 

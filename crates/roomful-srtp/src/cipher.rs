@@ -21,14 +21,14 @@ pub(crate) struct Ciphers {
 }
 
 enum Cipher {
-    Gcm { key: LessSafeKey, salt: [u8; NONCE_LEN] },
+    Gcm { key: LessSafeKey, salt: Zeroizing<[u8; NONCE_LEN]> },
     Cm(Box<Cm>),
 }
 
 /// Boxed: the schedules are large, and few peers need them.
 struct Cm {
     key: EncryptingKey,
-    salt: [u8; CM_SALT],
+    salt: Zeroizing<[u8; CM_SALT]>,
     authentication: hmac::Key,
 }
 
@@ -174,7 +174,7 @@ impl Cipher {
     fn new(master: &MasterKey, [key, authentication, salt]: [Label; 3]) -> Self {
         let profile = master.profile();
         let (mut keys, mut secret) = (Zeroizing::new([0; KEY_MAX]), Zeroizing::new([0; SHA1_KEY]));
-        let (keys, mut salts) = (&mut keys[..profile.key_bytes()], [0; CM_SALT]);
+        let (keys, mut salts) = (&mut keys[..profile.key_bytes()], Zeroizing::new([0; CM_SALT]));
         let salts = &mut salts[..profile.salt_bytes()];
         master.derive(key, keys);
         master.derive(authentication, &mut *secret);
@@ -185,7 +185,10 @@ impl Cipher {
     fn of_session(profile: Profile, key: &[u8], authentication: &[u8; SHA1_KEY], salt: &[u8]) -> Self {
         let gcm = |algorithm| {
             let key = UnboundKey::new(algorithm, key).expect("a key of its algorithm's length");
-            Self::Gcm { key: LessSafeKey::new(key), salt: salt.try_into().expect("of its profile's length") }
+            Self::Gcm {
+                key: LessSafeKey::new(key),
+                salt: Zeroizing::new(salt.try_into().expect("of its profile's length")),
+            }
         };
         match profile {
             Profile::AeadAes256Gcm => gcm(&AES_256_GCM),
@@ -194,7 +197,7 @@ impl Cipher {
                 let key = UnboundCipherKey::new(&AES_128, key).expect("a key of its algorithm's length");
                 Self::Cm(Box::new(Cm {
                     key: EncryptingKey::ctr(key).expect("AES has this mode"),
-                    salt: salt.try_into().expect("of its profile's length"),
+                    salt: Zeroizing::new(salt.try_into().expect("of its profile's length")),
                     authentication: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication),
                 }))
             }

@@ -8,7 +8,7 @@
 //! It deliberately knows no re-keying, no MKI, no multicast and no unencrypted packets: WebRTC has none of them (RFC 8827 §6.5), and
 //! what is not there cannot be got wrong. There is no clock, socket or random source in it.
 //!
-//! Our copies of all keys are wiped when dropped. What AWS-LC holds of them, it wipes itself when a context is freed.
+//! Our copies of all keys and salts are wiped when dropped. What AWS-LC holds of them, it wipes itself when a context is freed.
 //!
 //! ```
 //! use roomful_srtp::{KeyingMaterial, Opener, Profile, Sealer};
@@ -16,7 +16,8 @@
 //! let profile = Profile::AeadAes256Gcm;
 //! let exported = vec![7; profile.keying_material_bytes()]; // from DTLS, the same on both sides
 //! let keys = KeyingMaterial::split(profile, &exported)?;
-//! let (mut sealer, mut opener) = (Sealer::new(&keys.server), Opener::new(&keys.server));
+//! let mut opener = Opener::new(&keys.server);
+//! let mut sealer = Sealer::new(keys.server);
 //!
 //! let mut packet = *b"\x80\x60\x00\x01\x00\x00\x00\x00\x00\x00\x00\x2ahello................";
 //! let stream = sealer.add_stream(42)?;

@@ -56,10 +56,11 @@ const PACKETS_MAX: u64 = 1 << 48;
 const RTCP_MAX: u32 = 1 << 31;
 
 impl Sealer {
-    /// Makes a sealer for what is sent with this key. **Make one per key**: two of them would not know of each other's numbers.
+    /// Makes a sealer for what is sent with this key, and takes the key: two sealers would not know of each other's numbers.
     #[must_use]
-    pub fn new(master: &MasterKey) -> Self {
-        Self { ciphers: Ciphers::new(master), streams: Vec::new(), packets: 0, next_rtcp: 0 }
+    #[expect(clippy::needless_pass_by_value, reason = "so that there is one sealer per key")]
+    pub fn new(master: MasterKey) -> Self {
+        Self { ciphers: Ciphers::new(&master), streams: Vec::new(), packets: 0, next_rtcp: 0 }
     }
 
     /// Begins a stream. It lasts as long as the key.

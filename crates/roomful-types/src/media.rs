@@ -216,6 +216,8 @@ impl AudioLevel {
 pub struct PassedExtensions {
     /// How loud it is (RFC 6464).
     pub audio_level: Option<AudioLevel>,
+    /// Whether whoever says how loud it is takes it for speech (the V bit there).
+    pub is_speech: bool,
     /// How the picture is to be turned: the byte of 3GPP TS 26.114 §7.4.5 (`urn:3gpp:video-orientation`).
     pub orientation: Option<u8>,
     /// Bounds of the delay until it is played: twice 12 bits in units of 10 ms
@@ -224,6 +226,22 @@ pub struct PassedExtensions {
     /// When it was captured, in 32 bits of seconds since 1900 and 32 of fractions, and how far the clock of its capture is ahead of
     /// its sender's, if that is said (`http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`).
     pub capture_time: Option<(u64, Option<i64>)>,
+}
+
+impl PassedExtensions {
+    /// Returns which there are, and how long: packets of one shape have headers of one length.
+    #[must_use]
+    pub const fn shape(&self) -> u8 {
+        let capture_time = match self.capture_time {
+            None => 0,
+            Some((_, None)) => 1,
+            Some((_, Some(_))) => 2,
+        };
+        self.audio_level.is_some() as u8
+            | (self.orientation.is_some() as u8) << 1
+            | (self.playout_delay.is_some() as u8) << 2
+            | capture_time << 3
+    }
 }
 
 /// A bit rate, in bits per second.

@@ -25,7 +25,7 @@ struct Departure {
     is_acknowledged: bool,
 }
 
-/// Bytes that left and that are known to have arrived, of numbered packets.
+/// Bytes that left and that are known to have arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Media that left, headers and repairs included.
@@ -43,8 +43,12 @@ impl Departures {
         self.next as u16
     }
 
-    /// Notes that the next packet left.
-    pub(super) fn note(&mut self, bytes: usize, at: Instant) {
+    /// Notes that a packet left: the next one, if it is numbered. Of others nobody says whether they arrived.
+    pub(super) fn note(&mut self, bytes: usize, is_numbered: bool, at: Instant) {
+        self.traffic.sent += bytes as u64;
+        if !is_numbered {
+            return;
+        }
         if self.ring.is_empty() {
             self.ring.resize(KEPT as usize, Departure::default());
         }
@@ -55,7 +59,6 @@ impl Departures {
             is_acknowledged: false,
         };
         self.next += 1;
-        self.traffic.sent += bytes as u64;
     }
 
     /// Takes in what the client says. What never left, or is forgotten, counts for nothing, and nothing counts twice.
@@ -111,7 +114,7 @@ mod tests {
         let (mut departures, now) = (Departures::default(), Instant::now());
         report(&mut departures, 0, &[true; 3]);
         assert_eq!(departures.take_traffic(), Traffic::default());
-        (0..5).for_each(|_| departures.note(100, now));
+        (0..5).for_each(|_| departures.note(100, true, now));
         report(&mut departures, 0, &[true, false, true]);
         report(&mut departures, 1, &[true, true, false]);
         report(&mut departures, 4, &[true; 5]);
@@ -127,7 +130,7 @@ mod tests {
             let (mut departures, now) = (Departures::default(), Instant::now());
             let mut all = Traffic::default();
             for (count, first, statuses) in steps {
-                (0..count).for_each(|_| departures.note(10, now));
+                (0..count).for_each(|_| departures.note(10, true, now));
                 report(&mut departures, first, &statuses);
                 let recent = departures.next().wrapping_sub(first % 500);
                 report(&mut departures, recent, &statuses);

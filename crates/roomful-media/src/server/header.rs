@@ -26,6 +26,8 @@ pub(super) struct Extensions {
     pub(super) rid: Option<Rid>,
     /// The encoding that is repaired (RFC 8852 §3.2).
     pub(super) repaired_rid: Option<Rid>,
+    /// One of the two names an encoding that nobody agreed on. Read only.
+    pub(super) has_unknown_rid: bool,
     /// The number over the whole transport (draft-holmer-rmcat-transport-wide-cc-extensions-01).
     pub(super) transport_sequence: Option<u16>,
     /// When it leaves: 6 bits of seconds and 18 of fractions (`http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`). Written only.
@@ -46,6 +48,8 @@ pub(super) struct Header {
 }
 
 const FIXED: usize = 12;
+/// Beside a level: it is taken for speech (RFC 6464 §3).
+const SPEECH: u8 = 0x80;
 /// The longest block of extensions that is written: its head, a mid and a capture time of 16 bytes, five short values, to whole words.
 const EXTENSIONS_MAX: usize = 56;
 const ONE_BYTE: u16 = 0xbede;
@@ -72,9 +76,9 @@ impl ExtensionIds {
         }
     }
 
-    /// Returns whether packets say when they leave: receivers need it only where packets are not numbered.
-    pub(super) const fn needs_send_time(&self) -> bool {
-        self.send_time.is_some() && self.transport_sequence.is_none()
+    /// Returns whether packets may say when they leave.
+    pub(super) const fn has_send_time(&self) -> bool {
+        self.send_time.is_some()
     }
 
     fn read(&self, block: &[u8], extensions: &mut Extensions) {
@@ -87,6 +91,8 @@ impl ExtensionIds {
                 continue;
             }
             let (id, length, rest) = match form {
+                // Reserved: nothing behind it is to be read (RFC 8285 §4.2).
+                ONE_BYTE if first >> 4 == 15 => return,
                 ONE_BYTE => (first >> 4, usize::from(first & 0x0f) + 1, rest),
                 form if form & 0xfff0 == TWO_BYTES => {
                     let Some((length, rest)) = rest.split_first() else { return };
@@ -107,13 +113,16 @@ impl ExtensionIds {
             extensions.mid = Mid::new(text()).ok();
         } else if id == self.rid {
             extensions.rid = text().parse().ok();
+            extensions.has_unknown_rid |= extensions.rid.is_none();
         } else if id == self.repaired_rid {
             extensions.repaired_rid = text().parse().ok();
+            extensions.has_unknown_rid |= extensions.repaired_rid.is_none();
         } else if id == self.transport_sequence {
             extensions.transport_sequence = value.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
         } else if id == self.audio_level {
             let level = value.first().map(|byte| AudioLevel::from_negative_dbov(byte & 0x7f));
             extensions.passed.audio_level = level;
+            extensions.passed.is_speech = value.first().is_some_and(|byte| byte & SPEECH != 0);
         } else if id == self.orientation {
             extensions.passed.orientation = value.first().copied();
         } else if id == self.playout_delay {
@@ -145,9 +154,10 @@ impl ExtensionIds {
         if let Some(time) = extensions.send_time {
             put(self.send_time, &time.to_be_bytes()[1..]);
         }
-        let PassedExtensions { audio_level, orientation, playout_delay, capture_time } = extensions.passed;
+        let PassedExtensions { audio_level, is_speech, orientation, playout_delay, capture_time } =
+            extensions.passed;
         if let Some(level) = audio_level {
-            put(self.audio_level, &[level.as_negative_dbov()]);
+            put(self.audio_level, &[level.as_negative_dbov() | if is_speech { SPEECH } else { 0 }]);
         }
         if let Some(orientation) = orientation {
             put(self.orientation, &[orientation]);
@@ -259,6 +269,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_read_behind_the_reserved_id_and_unknown_encodings_are_told() {
+        let read = |block: &[u8]| {
+            let packet = [&[0x90, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 42][..], block].concat();
+            Header::read(&packet, packet.len(), &IDS).expect("a header").0.extensions
+        };
+        let extensions = read(&[0xbe, 0xde, 0, 2, 0x10, b'a', 0xf0, 7, 0x20, b'h', 0, 0]);
+        assert_eq!((extensions.mid, extensions.rid), (Mid::new("a").ok(), None));
+        for (name, is_known) in [(b'h', true), (b'f', false)] {
+            let extensions = read(&[0xbe, 0xde, 0, 1, 0x20, name, 0, 0]);
+            assert_eq!((extensions.rid.is_some(), extensions.has_unknown_rid), (is_known, !is_known));
+        }
+    }
+
+    #[test]
     fn padding_is_no_payload_and_cannot_be_longer_than_the_packet() {
         let packet = |padding| [&[0xa0, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], b"xx\0", &[padding]].concat();
         let payload = |padding| Header::read(&packet(padding), 12, &IDS).map(|(_, payload)| payload);
@@ -283,6 +307,7 @@ mod tests {
                 transport_sequence,
                 passed: PassedExtensions {
                     audio_level: level.map(AudioLevel::from_negative_dbov),
+                    is_speech: level.is_some() && marker,
                     orientation: passed.0,
                     playout_delay: passed.1,
                     capture_time: passed.2,

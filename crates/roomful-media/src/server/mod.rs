@@ -14,7 +14,7 @@ mod sender;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     ops::Range,
     time::{Duration, Instant, SystemTime},
@@ -24,7 +24,7 @@ use roomful_srtp::{Opener, Sealer};
 use roomful_types::{Bitrate, Codec, MediaKind, Mid, PassedExtensions, Rid};
 use rtcp_types::{ReportBlock, Twcc};
 use str0m::{
-    Candidate, Event, Input, Rtc,
+    Candidate, Event, IceConnectionState, Input, Rtc,
     change::SdpOffer,
     format::Codec as RtcCodec,
     net::{Protocol, Receive},
@@ -33,7 +33,7 @@ use str0m::{
 
 use crate::{
     candidates::Datagram,
-    dtls::{ServerCertificate, WithheldKeys, build_withholding},
+    dtls::{Keys, ServerCertificate, WithheldKeys, build_withholding},
     rtc::{self, MediaError},
     sdp,
     stun::{is_nominating, is_success},
@@ -55,8 +55,11 @@ pub struct ServerPeer {
     /// When str0m wants to be called again, and whether it was since it was last drained.
     rtc_deadline: Instant,
     rtc_was_called: bool,
-    /// Whether media can flow, by what str0m said when it was last drained.
+    /// Whether media can flow, by what str0m said when it was last drained. While another path is looked for, it flows on the one
+    /// there is (RFC 8445 §9).
     is_connected: bool,
+    /// Whether nothing was heard on the path for so long that it counts as lost.
+    is_lost: bool,
     keys: WithheldKeys,
     secured: Option<Secured>,
     /// The pair of addresses that ICE nominated: ours, the client's.
@@ -64,12 +67,13 @@ pub struct ServerPeer {
     /// Who nominates the pair at this moment.
     nominating: Option<SocketAddr>,
     ids: ExtensionIds,
-    /// What each payload type that comes is, and which are repairs.
-    codecs: BTreeMap<u8, Codec>,
-    repairs: BTreeSet<u8>,
+    /// What each payload type that comes is, and whether it is of repairs.
+    codecs: BTreeMap<u8, (Codec, bool)>,
     receiver: Receiver,
     sender: Sender,
     arrivals: Arrivals,
+    /// The source of the latest packet that was numbered over the whole transport.
+    latest_ssrc: u32,
     clock: PublisherClock,
     /// Sources that owe a key frame, asked for in this turn.
     picture_losses: Vec<u32>,
@@ -79,6 +83,9 @@ pub struct ServerPeer {
     /// What the client says that it gets, to be told when its time has come.
     estimate: Option<Bitrate>,
     estimate_at: Instant,
+    /// Packets that the client missed, and until when more of them count together.
+    missing: usize,
+    missing_until: Instant,
     report_at: Instant,
     measure_at: Instant,
     /// What the wall clock said at the beginning.
@@ -104,6 +111,8 @@ pub struct ReceivedPacket {
     pub mid: Mid,
     /// Of which encoding it is.
     pub rid: Rid,
+    /// How it is encoded, by its payload type.
+    pub codec: Codec,
     /// Extended sequence number.
     pub sequence: u64,
     /// RTP timestamp.
@@ -161,7 +170,7 @@ pub struct Measure {
     pub mid: Mid,
     /// Whether the client sends on it.
     pub is_inbound: bool,
-    /// Packets sent on it so far, retransmissions included; for what the client sends, those that came.
+    /// Packets sent on it so far, retransmissions excluded; for what the client sends, those that came.
     pub packets: u64,
     /// The highest sequence number that its receiver reported, extended; for what the client sends, the packets that came.
     pub progress: u64,
@@ -179,8 +188,9 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the client hears what of its packets arrived, for its bandwidth estimation.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Packets that a client may miss at once. More than are kept cannot be asked for in earnest.
+/// Packets that a client may miss within so much time. More than are kept cannot be asked for in earnest.
 const MISSING_MAX: usize = 512;
+const MISSING_TIME: Duration = Duration::from_millis(10);
 
 /// How often it is told what the client says that it gets: everything is allocated anew then.
 const ESTIMATE_INTERVAL: Duration = Duration::from_millis(200);
@@ -221,22 +231,25 @@ impl ServerPeer {
             rtc_deadline: now,
             rtc_was_called: true,
             is_connected: false,
+            is_lost: false,
             keys,
             secured: None,
             path: None,
             nominating: None,
             ids: ExtensionIds::default(),
             codecs: BTreeMap::new(),
-            repairs: BTreeSet::new(),
             receiver: Receiver::new(now),
             sender: Sender::default(),
             arrivals: Arrivals::new(now),
+            latest_ssrc: 0,
             clock: PublisherClock::default(),
             picture_losses: Vec::new(),
             bundle: Bundle::default(),
             feedback_at: None,
             estimate: None,
             estimate_at: now,
+            missing: 0,
+            missing_until: now,
             report_at: now + REPORT_INTERVAL,
             measure_at: now + MEASURE_INTERVAL,
             wall,
@@ -289,8 +302,8 @@ impl ServerPeer {
                 continue;
             }
             let (main, repair) = (*params.pt(), params.resend().map(|repair| *repair));
-            self.codecs.insert(main, codec);
-            self.repairs.extend(repair);
+            self.codecs.insert(main, (codec, false));
+            self.codecs.extend(repair.map(|repair| (repair, (codec, true))));
             if payload_types.iter().all(|(one, ..)| *one != codec) {
                 payload_types.push((codec, main, repair));
             }
@@ -403,6 +416,12 @@ impl ServerPeer {
         self.sender.take_traffic()
     }
 
+    /// Returns whether the client can take a codec on a section. What it cannot is not to be sent: its numbers would be lost.
+    #[must_use]
+    pub fn takes(&self, mid: Mid, codec: Codec) -> bool {
+        self.sender.takes(mid, codec)
+    }
+
     /// Returns how long a packet and its answer are under way, at least.
     #[must_use]
     pub fn round_trip(&self) -> Duration {
@@ -424,7 +443,8 @@ impl ServerPeer {
     pub fn poll_output(&mut self, outgoing: &mut Outgoing) -> Option<Output> {
         if self.rtc_was_called {
             self.drain_rtc(outgoing);
-            self.is_connected = self.secured.is_some() && self.path.is_some() && self.rtc.is_connected();
+            self.is_connected =
+                self.secured.is_some() && self.path.is_some() && self.rtc.is_alive() && !self.is_lost;
         }
         self.outputs.pop_front()
     }
@@ -474,20 +494,28 @@ impl ServerPeer {
         all.fold(self.rtc_deadline, Instant::min)
     }
 
-    /// Returns the time as packets say it where they are not numbered. Receivers know differences only, so any clock will do.
+    /// Returns the time as packets say it where they are not numbered: receivers need it for the same thing. They know differences only, so any clock will do.
     fn send_time(&self) -> Option<u32> {
         let passed = self.now.saturating_duration_since(self.start);
         let fraction = || ((passed.as_nanos() << 18) / 1_000_000_000) as u32 & 0x00ff_ffff;
-        self.ids.needs_send_time().then(fraction)
+        self.ids.has_send_time().then(fraction)
     }
 
     fn on_event(&mut self, event: &Event) {
+        if let Event::IceConnectionStateChange(state) = event {
+            self.is_lost = match state {
+                IceConnectionState::Disconnected => true,
+                IceConnectionState::Connected | IceConnectionState::Completed => false,
+                IceConnectionState::New | IceConnectionState::Checking => self.is_lost,
+            };
+        }
         if matches!(event, Event::Connected)
             && let Some(keys) = self.keys.take()
         {
-            let mut sealer = Sealer::new(&keys.local);
+            let Keys { local, remote } = keys;
+            let mut sealer = Sealer::new(local);
             self.sender.bind(&mut sealer);
-            self.secured = Some(Secured { sealer, opener: Opener::new(&keys.remote) });
+            self.secured = Some(Secured { sealer, opener: Opener::new(&remote) });
         }
     }
 
@@ -515,18 +543,17 @@ impl ServerPeer {
         let (header, payload) = Header::read(&buffer[..opened.length], opened.header, &self.ids)?;
         if let Some(number) = header.extensions.transport_sequence {
             self.arrivals.note(number, self.now);
+            self.latest_ssrc = header.ssrc;
             self.feedback_at.get_or_insert(self.now + FEEDBACK_INTERVAL);
         }
-        let is_repair = self.repairs.contains(&header.payload_type);
-        if !is_repair && !self.codecs.contains_key(&header.payload_type) {
-            return None;
-        }
+        let (codec, is_repair) = *self.codecs.get(&header.payload_type)?;
         let end = payload.end;
         let placed = self.receiver.place(&header, opened.index, &buffer[payload], is_repair, self.now)?;
         let captured = placed.report.and_then(|report| report.captured(header.timestamp, placed.clock_rate));
         let packet = ReceivedPacket {
             mid: placed.mid,
             rid: placed.rid,
+            codec,
             sequence: placed.sequence,
             timestamp: header.timestamp,
             marker: header.marker,
@@ -584,9 +611,8 @@ impl ServerPeer {
         }
         if self.feedback_at.is_some_and(|at| at <= now) {
             self.feedback_at = None;
-            while let Some(report) = self.arrivals.report() {
-                bundle.add_arrivals(own, 0, &report);
-            }
+            let about = self.receiver.any_ssrc().unwrap_or(self.latest_ssrc);
+            self.arrivals.report(own, about, &mut bundle);
         }
         if let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) {
             bundle.drain(|packet| {
@@ -621,8 +647,13 @@ impl reports::Listener for ServerPeer {
 
     fn on_nack(&mut self, ssrc: u32, numbers: &mut dyn Iterator<Item = u16>) {
         let Some(mid) = self.sender.section(ssrc) else { return };
-        let room = MISSING_MAX.saturating_sub(self.outputs.len());
-        self.outputs.extend(numbers.take(room).map(|number| Output::Missing(mid, number)));
+        if self.missing_until <= self.now {
+            (self.missing, self.missing_until) = (0, self.now + MISSING_TIME);
+        }
+        for number in numbers.take(MISSING_MAX - self.missing) {
+            self.missing += 1;
+            self.outputs.push_back(Output::Missing(mid, number));
+        }
     }
 
     fn on_arrivals(&mut self, report: &Twcc<'_>) {

@@ -8,9 +8,8 @@ use std::{
 
 use roomful_srtp::ReplayWindow;
 use roomful_types::{Codec, MediaKind, Mid, Rid};
-use rtcp_types::{ReportBlock, ReportBlockBuilder};
 
-use super::{Measure, header::Header, missing::Missing, ntp};
+use super::{Measure, header::Header, missing::Missing, ntp, reports::Reception};
 
 /// Everything that one client sends.
 #[derive(Debug)]
@@ -160,6 +159,9 @@ impl Receiver {
     /// Finds out what a source is: by what it says in this packet, or by what is known of it.
     fn source(&mut self, header: &Header, is_repair: bool) -> Option<Source> {
         let extensions = &header.extensions;
+        if extensions.has_unknown_rid {
+            return None;
+        }
         let known = self.sources.get(&header.ssrc).copied();
         let mid = extensions.mid.or(known.map(|known| known.mid))?;
         let rid = if is_repair { extensions.repaired_rid.or(extensions.rid) } else { extensions.rid };
@@ -187,6 +189,11 @@ impl Receiver {
         self.encodings.get(&(mid, rid)).map(|encoding| encoding.ssrc)
     }
 
+    /// Returns a source that feedback about the whole transport may be addressed to: senders want it to be one of theirs.
+    pub(super) fn any_ssrc(&self) -> Option<u32> {
+        self.encodings.values().map(|encoding| encoding.ssrc).next()
+    }
+
     /// Returns which packets are to be asked for now, by source.
     pub(super) fn take_missing(&mut self, now: Instant) -> Vec<(u32, Vec<u16>)> {
         let due = self.encodings.values_mut().map(|encoding| {
@@ -202,9 +209,9 @@ impl Receiver {
     }
 
     /// Returns a report about every source that sent since the last one.
-    pub(super) fn take_reports(&mut self, now: Instant) -> Vec<ReportBlockBuilder> {
+    pub(super) fn take_reports(&mut self, now: Instant) -> impl Iterator<Item = Reception> {
         let active = self.encodings.values_mut().filter(|encoding| encoding.received != encoding.reported.1);
-        active.map(|encoding| encoding.report(now)).collect()
+        active.map(move |encoding| encoding.report(now))
     }
 
     /// Returns how every section does that the client sends on.
@@ -300,21 +307,20 @@ impl Encoding {
         self.seen.highest().map_or(0, |highest| highest + 1 - self.first.min(highest))
     }
 
-    fn report(&mut self, now: Instant) -> ReportBlockBuilder {
+    fn report(&mut self, now: Instant) -> Reception {
         let counts = (self.expected(), self.received);
         let before = std::mem::replace(&mut self.reported, counts);
-        let lost = counts.0.saturating_sub(counts.1).min(0x7f_ffff);
         let highest = self.own(self.seen.highest().unwrap_or_default());
-        let block = ReportBlock::builder(self.ssrc)
-            .fraction_lost((fraction(before, counts) * 256.0).min(255.0) as u8)
-            .cumulative_lost(lost as u32)
-            .extended_sequence_number(highest as u32)
-            .interarrival_jitter(self.jitter as u32);
-        match self.report {
-            None => block,
-            Some((time, at)) => block
-                .last_sender_report_timestamp(ntp::middle(time.ntp))
-                .delay_since_last_sender_report_timestamp(ntp::short(now.saturating_duration_since(at))),
+        let report = self
+            .report
+            .map(|(time, at)| (ntp::middle(time.ntp), ntp::short(now.saturating_duration_since(at))));
+        Reception {
+            ssrc: self.ssrc,
+            fraction_lost: (fraction(before, counts) * 256.0).min(255.0) as u8,
+            lost: counts.0.saturating_sub(counts.1).min(0x7f_ffff) as u32,
+            highest: highest as u32,
+            jitter: self.jitter as u32,
+            sender_report: report.unwrap_or_default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! RTCP (RFC 3550 §6, RFC 4585, RFC 5104): what comes taken apart, what goes put together.
 
 use rtcp_types::{
-    Fir, Nack, PayloadFeedback, Pli, ReceiverReport, ReportBlock, ReportBlockBuilder, Sdes, SdesChunk,
-    SdesItem, SenderReport, TransportFeedback, Twcc, TwccBuilder, prelude::*,
+    Fir, Nack, PayloadFeedback, Pli, ReceiverReport, ReportBlock, Sdes, SdesChunk, SdesItem, SenderReport,
+    TransportFeedback, Twcc, prelude::*,
 };
 
 use roomful_types::Bitrate;
@@ -113,6 +113,34 @@ pub(super) struct Sent {
     pub(super) octets: u32,
 }
 
+/// How a source of the client arrives (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reception {
+    pub(super) ssrc: u32,
+    /// Share of packets lost since the last report, in 256ths.
+    pub(super) fraction_lost: u8,
+    /// Packets lost so far, of 24 bits.
+    pub(super) lost: u32,
+    /// The highest sequence number, extended.
+    pub(super) highest: u32,
+    /// In units of the source's clock.
+    pub(super) jitter: u32,
+    /// The middle of the time of the last sender report, and how long ago it came, in 65536ths of a second; zeros before the first.
+    pub(super) sender_report: (u32, u32),
+}
+
+const RECEPTION: usize = 24;
+
+impl Reception {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let loss = u32::from(self.fraction_lost) << 24 | self.lost & 0x00ff_ffff;
+        let (last, delay) = self.sender_report;
+        for word in [self.ssrc, loss, self.highest, self.jitter, last, delay] {
+            bytes.extend(word.to_be_bytes());
+        }
+    }
+}
+
 /// Puts packets together until a datagram is full, then begins the next one. Used again and again.
 #[derive(Debug, Default)]
 pub(super) struct Bundle {
@@ -142,14 +170,21 @@ impl Bundle {
     }
 
     /// Adds reports about others.
-    pub(super) fn add_reports(&mut self, own: u32, mut blocks: Vec<ReportBlockBuilder>) {
-        while !blocks.is_empty() {
-            let rest = blocks.split_off(blocks.len().min(BLOCKS));
-            let report = blocks
-                .into_iter()
-                .fold(ReceiverReport::builder(own), |report, block| report.add_report_block(block));
-            self.add(&report);
-            blocks = rest;
+    pub(super) fn add_reports(&mut self, own: u32, blocks: impl Iterator<Item = Reception>) {
+        let mut blocks = blocks.peekable();
+        while blocks.peek().is_some() {
+            self.add_with(8 + BLOCKS * RECEPTION, |bytes| {
+                let start = bytes.len();
+                bytes.extend([0x80, ReceiverReport::PACKET_TYPE, 0, 0]);
+                bytes.extend(own.to_be_bytes());
+                let mut count = 0;
+                for block in blocks.by_ref().take(BLOCKS) {
+                    block.write(bytes);
+                    count += 1;
+                }
+                bytes[start] |= count;
+                bytes[start + 3] = 1 + count * (RECEPTION / 4) as u8;
+            });
         }
     }
 
@@ -164,9 +199,12 @@ impl Bundle {
         self.add(&PayloadFeedback::builder(&Pli::builder()).sender_ssrc(own).media_ssrc(ssrc));
     }
 
-    /// Adds a report about arrivals.
-    pub(super) fn add_arrivals(&mut self, own: u32, ssrc: u32, report: &TwccBuilder) {
-        self.add(&TransportFeedback::builder(report).sender_ssrc(own).media_ssrc(ssrc));
+    /// Adds what `write` puts behind what is there.
+    ///
+    /// * `most`: how long it is at most.
+    pub(super) fn add_with(&mut self, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        self.make_room(most);
+        write(&mut self.bytes);
     }
 
     /// Takes the datagrams out, not sealed yet.

@@ -36,7 +36,7 @@ pub(super) struct Sender {
 pub(super) struct Wire<'a> {
     pub(super) path: Path,
     pub(super) ids: &'a ExtensionIds,
-    /// When everything leaves, where receivers need to know.
+    /// When everything leaves, as packets say it where they are not numbered over the whole transport.
     pub(super) send_time: Option<u32>,
     pub(super) sealer: &'a mut Sealer,
     pub(super) outgoing: &'a mut Outgoing,
@@ -66,6 +66,11 @@ struct Slot {
     report_at: Option<Instant>,
     /// What the receiver reported last; before that it is told the section in every packet.
     heard: Option<Heard>,
+    /// Whether it reported about repairs; before that every one says of which section it is.
+    repairs_are_known: bool,
+    /// The latest sender reports, by what receivers repeat of them.
+    sent_reports: [u32; REPORTS_KEPT],
+    next_report: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +78,27 @@ struct Latest {
     timestamp: u32,
     clock_rate: u32,
     captured: Option<Instant>,
+}
+
+impl Latest {
+    /// Returns whether a later packet's timestamp means the time that it would after this one.
+    fn predicts(&self, later: &Self) -> bool {
+        if self.timestamp == later.timestamp {
+            return self.captured.is_some();
+        }
+        let (Some(before), Some(after)) = (self.captured, later.captured) else { return false };
+        let ticks = |time: Duration| {
+            let whole = time.as_secs().wrapping_mul(self.clock_rate.into());
+            whole.wrapping_add(u64::from(time.subsec_micros()) * u64::from(self.clock_rate) / 1_000_000)
+                as u32
+        };
+        let passed = match after.checked_duration_since(before) {
+            Some(later) => ticks(later),
+            None => 0_u32.wrapping_sub(ticks(before - after)),
+        };
+        let jump = later.timestamp.wrapping_sub(self.timestamp).wrapping_sub(passed).cast_signed();
+        jump.unsigned_abs() <= self.clock_rate / JUMP
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +115,13 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// equal ones leave at once.
 const PADDING_MAX: usize = 2;
 
+/// A timestamp that means another time than before by more than this part of a second is reported at once: sound and picture would be out of
+/// step.
+const JUMP: u32 = 50;
+
+/// Sender reports that receivers may still speak of.
+const REPORTS_KEPT: usize = 8;
+
 /// How often the time of media is reported (RFC 3550 §6.4.1). A receiver cannot put sound and picture in step before the first.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -103,6 +136,7 @@ impl Sender {
         is_numbered: bool,
     ) {
         self.by_ssrc.insert(ssrc, mid);
+        self.by_ssrc.extend(repair_ssrc.map(|ssrc| (ssrc, mid)));
         if self.slot(mid).is_some() {
             return;
         }
@@ -122,6 +156,9 @@ impl Sender {
             latest: None,
             report_at: None,
             heard: None,
+            repairs_are_known: false,
+            sent_reports: [0; REPORTS_KEPT],
+            next_report: 0,
         });
     }
 
@@ -145,9 +182,16 @@ impl Sender {
         self.by_ssrc.keys().copied()
     }
 
-    /// Returns the section of a source.
+    /// Returns the section that a source is the media of; repairs are not.
     pub(super) fn section(&self, ssrc: u32) -> Option<Mid> {
-        self.by_ssrc.get(&ssrc).copied()
+        let mid = *self.by_ssrc.get(&ssrc)?;
+        self.slots.iter().any(|slot| slot.ssrc == ssrc).then_some(mid)
+    }
+
+    /// Returns whether a codec was negotiated for a section.
+    pub(super) fn takes(&self, mid: Mid, codec: Codec) -> bool {
+        let slot = self.slots.iter().find(|slot| slot.mid == mid);
+        slot.is_some_and(|slot| slot.payload_types(codec).is_some())
     }
 
     /// Sends packets, in this order; what cannot be sent on its section is left out.
@@ -183,21 +227,23 @@ impl Sender {
                 extensions: Extensions {
                     mid: slot.heard.is_none().then_some(packet.mid),
                     transport_sequence: slot.is_numbered.then(|| departures.next()),
-                    send_time: wire.send_time,
+                    send_time: wire.send_time.filter(|_| !slot.is_numbered),
                     passed: packet.extensions,
                     ..Extensions::default()
                 },
             };
             let padding = run.longest - packet.payload.len();
             let bytes = seal(&header, &[packet.payload], padding, (stream, packet.sequence), wire);
-            if bytes > 0 && header.extensions.transport_sequence.is_some() {
-                departures.note(bytes, now);
+            if bytes == 0 {
+                continue;
             }
+            departures.note(bytes, slot.is_numbered, now);
             slot.packets += 1;
             slot.octets += packet.payload.len() as u64;
-            let is_news = slot.latest.is_none_or(|latest| latest.captured.is_none());
             let (timestamp, clock_rate) = (packet.timestamp, packet.codec.clock_rate());
-            slot.latest = Some(Latest { timestamp, clock_rate, captured: packet.captured });
+            let latest = Latest { timestamp, clock_rate, captured: packet.captured };
+            let is_news = slot.latest.is_none_or(|before| !before.predicts(&latest));
+            slot.latest = Some(latest);
             if is_news && packet.captured.is_some() {
                 slot.report_at = Some(now);
                 *report_at = Some(now);
@@ -223,16 +269,17 @@ impl Sender {
             timestamp: packet.timestamp,
             ssrc,
             extensions: Extensions {
-                mid: slot.heard.is_none().then_some(packet.mid),
+                mid: (!slot.repairs_are_known).then_some(packet.mid),
                 transport_sequence: slot.is_numbered.then(|| self.departures.next()),
-                send_time: wire.send_time,
+                send_time: wire.send_time.filter(|_| !slot.is_numbered),
+                passed: packet.extensions,
                 ..Extensions::default()
             },
         };
         let original = (packet.sequence as u16).to_be_bytes();
         let bytes = seal(&header, &[&original, packet.payload], 0, (stream, sequence), wire);
-        if bytes > 0 && header.extensions.transport_sequence.is_some() {
-            self.departures.note(bytes, now);
+        if bytes > 0 {
+            self.departures.note(bytes, slot.is_numbered, now);
         }
     }
 
@@ -267,6 +314,14 @@ impl Sender {
     pub(super) fn on_report(&mut self, block: &ReportBlock<'_>, now: u64) {
         let mid = self.by_ssrc.get(&block.ssrc()).copied();
         let Some(slot) = mid.and_then(|mid| self.slot(mid)) else { return };
+        if slot.repair_ssrc == Some(block.ssrc()) {
+            slot.repairs_are_known = slot.next_repair > 1;
+            return;
+        }
+        if slot.packets == 0 {
+            // Nobody can have heard of it.
+            return;
+        }
         slot.heard = Some(Heard {
             highest: block.extended_sequence_number().into(),
             fraction_lost: f32::from(block.fraction_lost()) / 256.0,
@@ -274,7 +329,7 @@ impl Sender {
         });
         let (sent, held) =
             (block.last_sender_report_timestamp(), block.delay_since_last_sender_report_timestamp());
-        if sent != 0 {
+        if sent != 0 && slot.sent_reports.contains(&sent) {
             let units = ntp::middle(now).wrapping_sub(sent).wrapping_sub(held);
             // Clocks of two machines differ by a little: what would be negative is none.
             if units.cast_signed() >= 0 {
@@ -306,6 +361,8 @@ impl Sender {
                 packets: slot.packets as u32,
                 octets: slot.octets as u32,
             };
+            slot.sent_reports[slot.next_report % REPORTS_KEPT] = ntp::middle(sent.time.ntp);
+            slot.next_report += 1;
             bundle.add_sender_report(&sent, &slot.description);
         }
         self.report_at = self.slots.iter().filter_map(|slot| slot.report_at).min();
@@ -352,7 +409,7 @@ impl Slot {
     }
 }
 
-/// Packets in a row that can have one size.
+/// Packets in a row that can have one size: payloads alike, and the same extensions of the publisher's.
 #[derive(Debug, Default)]
 struct Run {
     left: usize,
@@ -362,11 +419,13 @@ struct Run {
 impl Run {
     /// Finds the next one, and goes over it.
     fn of<'a>(packets: &mut (impl Iterator<Item = SentPacket<'a>> + Clone)) -> Self {
-        let (mut left, mut shortest, mut longest) = (0, usize::MAX, 0);
+        let (mut left, mut shortest, mut longest, mut shape) = (0, usize::MAX, 0, None);
         let mut peeked = packets.clone();
-        while let Some(length) = peeked.next().map(|packet| packet.payload.len()) {
+        while let Some(packet) = peeked.next() {
+            let length = packet.payload.len();
             let (least, most) = (shortest.min(length), longest.max(length));
-            if most - least > PADDING_MAX {
+            let is_alike = *shape.get_or_insert(packet.extensions.shape()) == packet.extensions.shape();
+            if most - least > PADDING_MAX || !is_alike {
                 break;
             }
             (left, shortest, longest) = (left + 1, least, most);

@@ -7,7 +7,7 @@ use rtcp_types::{Nack, TransportFeedback, prelude::*};
 use super::{
     header::{ExtensionIds, Extensions, Header},
     receiver::Receiver,
-    reports::{self, Listener},
+    reports::{self, Listener, Reception},
     sender::{Sender, Wire},
     *,
 };
@@ -96,6 +96,7 @@ const fn packet(mid: Mid, sequence: u64, payload: &[u8]) -> SentPacket<'_> {
         captured: None,
         extensions: PassedExtensions {
             audio_level: None,
+            is_speech: false,
             orientation: None,
             playout_delay: None,
             capture_time: None,
@@ -107,11 +108,12 @@ impl Slot {
     fn new() -> Self {
         let exported = vec![7; Profile::AeadAes128Gcm.keying_material_bytes()];
         let keys = KeyingMaterial::split(Profile::AeadAes128Gcm, &exported).expect("of its length");
-        let (mut sender, mut sealer) = (Sender::default(), Sealer::new(&keys.server));
+        let opener = Opener::new(&keys.server);
+        let (mut sender, mut sealer) = (Sender::default(), Sealer::new(keys.server));
         let payload_types = vec![(Codec::Vp8, 96, Some(97))];
         sender.add_section((mid("v"), MediaKind::Video), (SSRC, Some(REPAIR)), "cname", payload_types, false);
         sender.bind(&mut sealer);
-        let (opener, outgoing) = (Opener::new(&keys.server), Outgoing::new());
+        let outgoing = Outgoing::new();
         Self { sender, sealer, opener, outgoing, now: Instant::now() }
     }
 
@@ -203,12 +205,16 @@ impl Listener for Ear {
     }
 }
 
+const fn reception(ssrc: u32) -> Reception {
+    Reception { ssrc, fraction_lost: 64, lost: 0x7f_ffff, highest: 70_000, jitter: 5, sender_report: (8, 9) }
+}
+
 #[test]
 fn what_is_written_is_heard() {
     let mut bundle = Bundle::default();
     let sent = reports::Sent { ssrc: 7, time: SenderTime { rtp: 2, ntp: 1 }, packets: 3, octets: 4 };
     bundle.add_sender_report(&sent, &reports::description(7, "somebody"));
-    bundle.add_reports(7, vec![ReportBlock::builder(8), ReportBlock::builder(9)]);
+    bundle.add_reports(7, [8, 9].into_iter().map(reception));
     bundle.add_nack(7, 8, &[3, 5, 600]);
     bundle.add_picture_loss(7, 9);
     let mut ear = Ear::default();
@@ -248,7 +254,7 @@ fn estimates_of_receivers_are_read() {
 #[test]
 fn a_bundle_is_as_many_datagrams_as_it_takes() {
     let mut bundle = Bundle::default();
-    bundle.add_reports(1, (0..200).map(ReportBlock::builder).collect());
+    bundle.add_reports(1, (0..200).map(reception));
     let mut packets = Vec::new();
     bundle.drain(|packet| packets.push(packet.to_vec()));
     assert!(packets.len() > 3 && packets.iter().all(|packet| packet.len() <= 1200));

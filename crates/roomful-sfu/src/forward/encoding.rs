@@ -43,7 +43,7 @@ const HISTORY_TIME: Duration = Duration::from_secs(1);
 
 /// Bytes and packets kept of one encoding: a second at 8 Mbit/s.
 const HISTORY_BYTES: usize = 1 << 20;
-const HISTORY_PACKETS: usize = 1 << 10;
+pub(super) const HISTORY_PACKETS: usize = 1 << 10;
 
 /// Packets before a start that may belong behind it: a key frame's first packet may come after its others, repaired or reordered. Two
 /// key frames of 720p, chosen; no data yet.
@@ -196,6 +196,7 @@ mod tests {
 
     fn packet(sequence: u64, size: usize) -> SourcePacket {
         SourcePacket {
+            codec: roomful_types::Codec::Vp8,
             sequence,
             timestamp: 0,
             marker: false,

@@ -31,9 +31,10 @@ impl KeyframeRequests {
 
     /// One that is on its way serves everybody.
     fn want_after(&mut self, interval: Duration, now: Instant) {
-        if !self.wanted {
+        let due = self.asked_at.map_or(now, |asked| (asked + interval).max(now));
+        if !self.wanted || self.due.is_some_and(|at| due < at) {
             self.wanted = true;
-            self.due = Some(self.asked_at.map_or(now, |asked| (asked + interval).max(now)));
+            self.due = Some(due);
         }
     }
 
@@ -82,6 +83,9 @@ mod tests {
         assert_eq!(asked, [0, 500, 1000]);
         requests.want(start + Duration::from_millis(1300));
         assert_eq!(requests.due(), Some(start + Duration::from_millis(1500)));
+        // Whoever has no picture yet waits no longer because somebody else lost it.
+        requests.want_first(start + Duration::from_millis(1300));
+        assert_eq!(requests.due(), Some(start + Duration::from_millis(1300)));
         requests.satisfy();
         requests.want_first(start + Duration::from_millis(1300));
         assert_eq!(requests.due(), Some(start + Duration::from_millis(1300)));

@@ -70,6 +70,10 @@ pub trait Egress {
     /// Returns whether anything can be sent to this subscriber: its path is up. Until then its packets wait without numbers too.
     fn is_ready(&self, peer: ParticipantId) -> bool;
 
+    /// Returns whether a subscriber can take a codec on a section. What it cannot gets no numbers there: a receiver of SRTP that misses half
+    /// a wrap of them loses count (RFC 3711 §3.3.1).
+    fn takes(&self, peer: ParticipantId, mid: Mid, codec: Codec) -> bool;
+
     /// Sends packets to one subscriber, in this order.
     fn send<'a>(
         &mut self,
@@ -90,6 +94,8 @@ pub trait Egress {
 /// One RTP packet as it came from a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePacket {
+    /// How it is encoded, by its payload type.
+    pub codec: Codec,
     /// Extended sequence number (RFC 3550 appendix A.1).
     pub sequence: u64,
     /// RTP timestamp.
@@ -178,8 +184,9 @@ impl Forwarder {
     /// Takes one packet in. What belongs to no source, or to a disabled one, is dropped.
     pub fn ingest(&mut self, peer: ParticipantId, mid: Mid, rid: Rid, packet: SourcePacket, now: Instant) {
         let place = self.ingress.get(&(peer, mid)).copied();
-        let Some((place, source)) = place.and_then(|place| Some((place, self.sources.get_mut(place)?)))
-        else {
+        let source = place.and_then(|place| Some((place, self.sources.get_mut(place)?)));
+        // A publisher that goes over to another codec says so first.
+        let Some((place, source)) = source.filter(|(_, source)| source.codec == packet.codec) else {
             return self.spare.give(packet.payload);
         };
         let level = packet.extensions.audio_level;
@@ -358,6 +365,9 @@ impl Forwarder {
             else {
                 continue;
             };
+            if slot.is_waiting() && !egress.takes(*peer, slot.mid, source.codec) {
+                continue;
+            }
             let change = slot.collect(source, now, share);
             let (peer, mid, layer) = (*peer, slot.mid, slot.layer());
             match change {
@@ -496,11 +506,14 @@ impl Forwarder {
 
     /// Lets all who take a source begin at its next key frame.
     fn begin_anew(&mut self, place: usize, now: Instant) {
-        let Some(source) = self.sources.get(place) else { return };
+        let Some(source) = self.sources.get_mut(place) else { return };
         let id = source.id;
-        for taker in source.takers.clone() {
-            let layer = self.subscribers[taker.subscriber].slots[taker.slot].wanted();
-            self.unbind(taker);
+        for taker in std::mem::take(&mut source.takers) {
+            let subscriber = &mut self.subscribers[taker.subscriber];
+            let slot = &mut subscriber.slots[taker.slot];
+            let layer = slot.wanted();
+            slot.unbind();
+            self.left.push((subscriber.peer, slot.mid));
             self.bind(taker, id, layer, now);
         }
     }

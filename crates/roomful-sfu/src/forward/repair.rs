@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::encoding::HISTORY_PACKETS;
+
 /// How much is repaired on one slot, and which packets lately.
 #[derive(Debug)]
 pub(super) struct Repairs {
@@ -9,13 +11,18 @@ pub(super) struct Repairs {
     allowance: usize,
     /// By the lower bits of the number; empty until anything is asked for.
     recent: Vec<Repaired>,
+    /// When the first one was repaired.
+    start: Option<Instant>,
 }
 
+/// Small, because there are as many as packets in the history.
 #[derive(Debug, Clone, Copy)]
 struct Repaired {
-    sequence: u64,
+    /// The lower bits of the number.
+    sequence: u32,
+    /// Since the first repair, in milliseconds.
+    at: u32,
     tries: u8,
-    at: Instant,
 }
 
 /// How often one packet is sent again.
@@ -25,12 +32,12 @@ const TRIES: u8 = 5;
 /// So many bytes may be saved up, a key frame of 720p.
 const ALLOWANCE_MAX: usize = 128 * 1024;
 
-/// Packets that are remembered as repaired. Of more, one that is asked for again and again may be sent too often, within the allowance.
-const RECENT: usize = 256;
+/// Packets that are remembered as repaired: all that may be kept to be sent again.
+const RECENT: usize = HISTORY_PACKETS;
 
 impl Default for Repairs {
     fn default() -> Self {
-        Self { allowance: ALLOWANCE_MAX / 2, recent: Vec::new() }
+        Self { allowance: ALLOWANCE_MAX / 2, recent: Vec::new(), start: None }
     }
 }
 
@@ -47,20 +54,20 @@ impl Repairs {
         if self.allowance < bytes {
             return false;
         }
-        let fresh = Repaired { sequence, tries: 0, at: now };
+        let passed = now.saturating_duration_since(*self.start.get_or_insert(now)).as_millis() as u32;
         if self.recent.is_empty() {
-            self.recent.resize(RECENT, Repaired { sequence: u64::MAX, ..fresh });
+            self.recent.resize(RECENT, Repaired { sequence: u32::MAX, at: 0, tries: 0 });
         }
         let entry = &mut self.recent[sequence as usize % RECENT];
-        if entry.sequence != sequence {
-            *entry = fresh;
+        if entry.sequence != sequence as u32 {
+            *entry = Repaired { sequence: sequence as u32, at: passed, tries: 0 };
         }
-        let is_early = entry.tries > 0 && now.saturating_duration_since(entry.at) < round_trip;
+        let is_early = entry.tries > 0 && u128::from(passed.wrapping_sub(entry.at)) < round_trip.as_millis();
         if is_early || entry.tries == TRIES {
             return false;
         }
         entry.tries += 1;
-        entry.at = now;
+        entry.at = passed;
         self.allowance -= bytes;
         true
     }
@@ -81,6 +88,18 @@ mod tests {
             now += round_trip;
         }
         assert_eq!(sent, usize::from(TRIES));
+    }
+
+    #[test]
+    fn asking_for_many_in_turns_gets_none_of_them_more_often() {
+        let (mut repairs, now) = (Repairs::default(), Instant::now());
+        let mut sent = 0;
+        for _ in 0..20 {
+            for sequence in [7, 7 + 256, 7 + 512] {
+                sent += usize::from(repairs.spend(sequence, 100, Duration::from_millis(50), now));
+            }
+        }
+        assert_eq!(sent, 3);
     }
 
     #[test]

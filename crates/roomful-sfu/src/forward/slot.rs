@@ -244,15 +244,16 @@ impl Slot {
     ) -> Option<Change> {
         let packet = &kept.packet;
         let rewriter = self.rewriter.as_mut()?;
+        let at = packet.captured.unwrap_or(now);
         let (mapped, change) = match self.told {
             None => {
-                let mapped = rewriter.bind(packet.sequence, packet.timestamp, now);
+                let mapped = rewriter.bind(packet.sequence, packet.timestamp, at);
                 (mapped, Some(Change::Began(mapped)))
             }
             Some(told) => {
                 let mapped = match self.is_torn {
-                    false => rewriter.switch(packet.sequence, packet.timestamp, now),
-                    true => rewriter.bind(packet.sequence, packet.timestamp, now),
+                    false => rewriter.switch(packet.sequence, packet.timestamp, at),
+                    true => rewriter.bind(packet.sequence, packet.timestamp, at),
                 };
                 (mapped, (told != rid).then_some(Change::Switched))
             }
@@ -278,7 +279,8 @@ impl Slot {
     fn add(&mut self, rid: Rid, place: u64, kept: &Kept, now: Instant, share: &mut Vec<Reference>) {
         let packet = &kept.packet;
         let Some(rewriter) = &mut self.rewriter else { return };
-        let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, now) else { return };
+        let at = packet.captured.unwrap_or(now);
+        let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, at) else { return };
         self.slack = (self.slack.saturating_sub(self.gap_before(kept)) + 1).min(GAP_MAX);
         self.newest = self.newest.max(packet.sequence);
         self.repairs.earn(packet.payload.len());

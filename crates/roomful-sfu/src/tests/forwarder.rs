@@ -22,12 +22,16 @@ struct Scene {
     record: Recorder,
     /// The first numbers of each slot; texts count from there.
     firsts: BTreeMap<(ParticipantId, Mid), (u64, u32)>,
+    /// What each section of the publisher sends.
+    codecs: BTreeMap<Mid, Codec>,
 }
 
 #[derive(Default)]
 struct Recorder {
     is_full: bool,
     unready: Option<ParticipantId>,
+    /// What nobody takes.
+    unknown: Option<Codec>,
     sent: Vec<(ParticipantId, Sent)>,
     repaired: Vec<(ParticipantId, Sent)>,
     asked: Vec<(ParticipantId, Mid)>,
@@ -41,6 +45,10 @@ impl Egress for Recorder {
 
     fn is_ready(&self, peer: ParticipantId) -> bool {
         self.unready != Some(peer)
+    }
+
+    fn takes(&self, _: ParticipantId, _: Mid, codec: Codec) -> bool {
+        self.unknown != Some(codec)
     }
 
     fn send<'a>(
@@ -87,6 +95,7 @@ impl Scene {
             start: now,
             record: Recorder::default(),
             firsts: BTreeMap::new(),
+            codecs: BTreeMap::new(),
         };
         for number in 0..4 {
             let (offer, sdp) = (OfferId(1), String::new());
@@ -108,6 +117,7 @@ impl Scene {
     }
 
     fn put(&mut self, stream: u8, codec: Codec, section: &str, first_timestamp: u32) {
+        self.codecs.insert(mid(section), codec);
         let source = source(stream, codec);
         self.command(MediaCommand::PutSource {
             source,
@@ -126,6 +136,7 @@ impl Scene {
 
     fn ingest(&mut self, section: &str, sequence: u64, timestamp: u32, payload: &[u8]) {
         let packet = SourcePacket {
+            codec: self.codecs.get(&mid(section)).copied().unwrap_or(Codec::Vp8),
             sequence,
             timestamp,
             marker: false,

@@ -144,6 +144,10 @@ impl Egress for Recorder {
         true
     }
 
+    fn takes(&self, _: ParticipantId, _: Mid, _: Codec) -> bool {
+        true
+    }
+
     fn send<'a>(
         &mut self,
         _: ParticipantId,
@@ -187,6 +191,7 @@ fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
             for (rid, base) in [(Rid::High, 1000), (Rid::Low, 70_000)] {
                 let payload = if keys.contains(&(rid, frame)) { KEY } else { DELTA };
                 let packet = SourcePacket {
+                    codec: Codec::Vp8,
                     sequence: base + u64::from(frame),
                     timestamp: 3000 * frame,
                     marker: true,

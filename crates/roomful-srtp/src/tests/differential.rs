@@ -29,7 +29,8 @@ proptest! {
     ) {
         let exported: Vec<u8> = (0..profile.keying_material_bytes()).map(|at| seed ^ (at * 11) as u8).collect();
         let ours = KeyingMaterial::split(profile, &exported).expect("of its length").server;
-        let (mut sealer, mut opener) = (Sealer::new(&ours), Opener::new(&ours));
+        let mut opener = Opener::new(&ours);
+        let mut sealer = Sealer::new(ours);
         let (mut their_sealer, mut their_opener) = (theirs(profile, &exported), theirs(profile, &exported));
         let stream = sealer.add_stream(ssrc).expect("the first");
         let mut index = u64::from(start);

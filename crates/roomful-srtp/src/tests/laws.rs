@@ -36,7 +36,7 @@ fn lengths_are_those_of_the_profile() {
 
 #[test]
 fn a_source_has_one_stream_and_a_stream_its_own_source() {
-    let mut sealer = Sealer::new(&keys(Profile::AeadAes128Gcm, 1));
+    let mut sealer = Sealer::new(keys(Profile::AeadAes128Gcm, 1));
     let stream = sealer.add_stream(7).expect("the first");
     assert_eq!(sealer.add_stream(7), Err(SealError::KnownSource(7)));
     let mut packet = rtp(8, 1, b"payload");
@@ -55,8 +55,8 @@ fn a_source_has_one_stream_and_a_stream_its_own_source() {
 #[test]
 fn sources_are_bounded_and_only_authentic_ones_count() {
     let profile = Profile::AeadAes128Gcm;
-    let (mut sealer, mut opener) = (Sealer::new(&keys(profile, 1)), Opener::new(&keys(profile, 1)));
-    let mut stranger = Sealer::new(&keys(profile, 2));
+    let (mut sealer, mut opener) = (Sealer::new(keys(profile, 1)), Opener::new(&keys(profile, 1)));
+    let mut stranger = Sealer::new(keys(profile, 2));
     let mut send = |sealer: &mut Sealer, ssrc| {
         let stream = sealer.add_stream(ssrc).expect("new");
         let mut packet = rtp(ssrc, 1, b"payload");
@@ -78,7 +78,8 @@ proptest! {
         steps in prop::collection::vec((1..30_000_u64, prop::collection::vec(any::<u8>(), 0..60)), 1..40),
     ) {
         let master = keys(profile, 3);
-        let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));
+        let mut opener = Opener::new(&master);
+        let mut sealer = Sealer::new(master);
         let mut index = first;
         for (step, payload) in steps {
             let packet = sealed(&mut sealer, profile, index, &payload).expect("new");
@@ -94,7 +95,7 @@ proptest! {
     #[test]
     fn no_number_is_sealed_twice_over_any_history(indices in prop::collection::vec(0..3000_u64, 1..400)) {
         let profile = Profile::AeadAes128Gcm;
-        let mut sealer = Sealer::new(&keys(profile, 4));
+        let mut sealer = Sealer::new(keys(profile, 4));
         let mut used = BTreeSet::new();
         for index in indices {
             match sealed(&mut sealer, profile, index, b"payload") {
@@ -116,7 +117,8 @@ proptest! {
     ) {
         let profile = Profile::AeadAes256Gcm;
         let master = keys(profile, 5);
-        let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));
+        let mut opener = Opener::new(&master);
+        let mut sealer = Sealer::new(master);
         // A receiver follows steps of less than half a wrap.
         let mut base = start;
         for index in (0..=wraps * 3).map(|step| start + step * 22_000) {
@@ -143,7 +145,8 @@ proptest! {
         flip in 1..=255_u8,
     ) {
         let master = keys(profile, 6);
-        let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));
+        let mut opener = Opener::new(&master);
+        let mut sealer = Sealer::new(master);
         let packet = sealed(&mut sealer, profile, 9, &payload).expect("new");
         let mut changed = packet.clone();
         let place = place.index(changed.len());
@@ -167,7 +170,8 @@ proptest! {
     #[test]
     fn nothing_that_arrives_panics(profile in profile(), bytes in prop::collection::vec(any::<u8>(), 0..100)) {
         let master = keys(profile, 7);
-        let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));
+        let mut opener = Opener::new(&master);
+        let mut sealer = Sealer::new(master);
         prop_assert!(opener.open_rtp(&mut bytes.clone()).is_err());
         prop_assert!(opener.open_rtcp(&mut bytes.clone()).is_err());
         let length = bytes.len() / 2;

@@ -90,6 +90,7 @@ impl FakedTransport {
                     sender.mid,
                     *rid,
                     SourcePacket {
+                        codec: sender.codec,
                         sequence: *sequence,
                         timestamp: *timestamp,
                         marker: true,
