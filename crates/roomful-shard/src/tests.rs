@@ -236,6 +236,39 @@ fn whoever_gets_another_address_is_found_there_and_nowhere_else() {
 }
 
 #[test]
+fn media_goes_on_while_another_path_is_looked_for() {
+    let mut scene = Scene::new();
+    let offer = scene.clients[1].peer.create_offer(0, 1, 1, true).expect("a restart");
+    let slots = offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video }).collect();
+    let (peer, id) = (participant(1), OfferId(2));
+    scene.command(MediaCommand::AcceptOffer { peer, offer: id, sdp: offer.sdp.clone(), slots });
+    let answer = loop {
+        match scene.shard.poll_output() {
+            Output::Notice(MediaNotice::Answered { answer: Ok(answer), .. }) => break answer,
+            Output::Notice(_) | Output::Transmit(_) => {}
+            Output::Wait(_) => panic!("offers are answered at once"),
+        }
+    };
+    // The answer is still on its way: nothing can be checked.
+    assert_eq!(scene.play(40), 40, "on the path that there is");
+    scene.clients[1].peer.accept_answer(&answer).expect("a good answer");
+    scene.clients[1].outside = outside(7777);
+    scene.play(100);
+    scene.astray.clear();
+    assert!(scene.play(20) >= 20, "on the new one");
+    assert_eq!(scene.astray, []);
+}
+
+#[test]
+fn what_cannot_leave_waits_and_loses_no_number() {
+    let mut scene = Scene::new();
+    scene.shard.set_blocked(true);
+    assert_eq!(scene.play(10), 0);
+    scene.shard.set_blocked(false);
+    assert_eq!(scene.play(10), 20, "and nothing of it was asked for again");
+}
+
+#[test]
 fn what_subscribers_got_is_known_and_what_was_lost_is_not_in_it() {
     let mut scene = Scene::new();
     let before = scene.shard.stats();
