@@ -90,7 +90,7 @@ impl Echo {
         }
         let mid = self.offer.slots[0].1;
         let echoed = self.packets.iter().map(|packet| {
-            let ReceivedPacket { sequence, timestamp, marker, captured, extensions, .. } = *packet;
+            let ReceivedPacket { sequence, timestamp, marker, captured, ref extensions, .. } = *packet;
             let (codec, payload) = (Codec::Vp8, &packet.payload[..]);
             SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, extensions }
         });

@@ -309,6 +309,6 @@ fn source(packet: ReceivedPacket) -> (Mid, Rid, SourcePacket) {
 
 fn sent(packet: OutgoingPacket<'_>) -> SentPacket<'_> {
     let OutgoingPacket { mid, codec, sequence, timestamp, source } = packet;
-    let SourcePacket { marker, ref payload, captured, extensions, .. } = *source;
+    let SourcePacket { marker, ref payload, captured, ref extensions, .. } = *source;
     SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, extensions }
 }

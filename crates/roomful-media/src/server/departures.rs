@@ -38,13 +38,20 @@ pub struct Traffic {
 const KEPT: u64 = 1024;
 
 impl Departures {
+    /// Returns a time as it is kept: since the first departure, in microseconds.
+    pub(super) fn time(&mut self, now: Instant) -> u32 {
+        now.saturating_duration_since(*self.start.get_or_insert(now)).as_micros() as u32
+    }
+
     /// Returns the number of the next packet.
     pub(super) const fn next(&self) -> u16 {
         self.next as u16
     }
 
     /// Notes that a packet left: the next one, if it is numbered. Of others nobody says whether they arrived.
-    pub(super) fn note(&mut self, bytes: usize, is_numbered: bool, at: Instant) {
+    ///
+    /// * `at`: when, by [`time`](Self::time).
+    pub(super) fn note(&mut self, bytes: usize, is_numbered: bool, at: u32) {
         self.traffic.sent += bytes as u64;
         if !is_numbered {
             return;
@@ -52,12 +59,8 @@ impl Departures {
         if self.ring.is_empty() {
             self.ring.resize(KEPT as usize, Departure::default());
         }
-        let passed = at.saturating_duration_since(*self.start.get_or_insert(at));
-        self.ring[(self.next % KEPT) as usize] = Departure {
-            at: passed.as_micros() as u32,
-            bytes: u16::try_from(bytes).unwrap_or(u16::MAX),
-            is_acknowledged: false,
-        };
+        self.ring[(self.next % KEPT) as usize] =
+            Departure { at, bytes: u16::try_from(bytes).unwrap_or(u16::MAX), is_acknowledged: false };
         self.next += 1;
     }
 
@@ -112,9 +115,10 @@ mod tests {
     #[test]
     fn what_arrived_counts_once_and_what_never_left_does_not_count() {
         let (mut departures, now) = (Departures::default(), Instant::now());
+        let at = departures.time(now);
         report(&mut departures, 0, &[true; 3]);
         assert_eq!(departures.take_traffic(), Traffic::default());
-        (0..5).for_each(|_| departures.note(100, true, now));
+        (0..5).for_each(|_| departures.note(100, true, at));
         report(&mut departures, 0, &[true, false, true]);
         report(&mut departures, 1, &[true, true, false]);
         report(&mut departures, 4, &[true; 5]);
@@ -128,9 +132,10 @@ mod tests {
             steps in prop::collection::vec((0..300_u16, any::<u16>(), prop::collection::vec(any::<bool>(), 1..400)), 1..40),
         ) {
             let (mut departures, now) = (Departures::default(), Instant::now());
+        let at = departures.time(now);
             let mut all = Traffic::default();
             for (count, first, statuses) in steps {
-                (0..count).for_each(|_| departures.note(10, true, now));
+                (0..count).for_each(|_| departures.note(10, true, at));
                 report(&mut departures, first, &statuses);
                 let recent = departures.next().wrapping_sub(first % 500);
                 report(&mut departures, recent, &statuses);

@@ -146,7 +146,7 @@ pub struct SentPacket<'a> {
     /// When it was captured, if that is known.
     pub captured: Option<Instant>,
     /// What else it says of itself.
-    pub extensions: PassedExtensions,
+    pub extensions: &'a PassedExtensions,
 }
 
 /// What a peer has to say.

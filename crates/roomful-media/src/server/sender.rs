@@ -81,11 +81,13 @@ struct Latest {
 }
 
 impl Latest {
+    /// Returns whether another packet of the same frame says nothing new.
+    fn is_of(&self, timestamp: u32, captured: Option<Instant>) -> bool {
+        self.timestamp == timestamp && self.captured.is_some() == captured.is_some()
+    }
+
     /// Returns whether a later packet's timestamp means the time that it would after this one.
     fn predicts(&self, later: &Self) -> bool {
-        if self.timestamp == later.timestamp {
-            return self.captured.is_some();
-        }
         let (Some(before), Some(after)) = (self.captured, later.captured) else { return false };
         let ticks = |time: Duration| {
             let whole = time.as_secs().wrapping_mul(self.clock_rate.into());
@@ -203,6 +205,7 @@ impl Sender {
     ) {
         let Self { slots, latest, departures, report_at, .. } = self;
         let (mut ahead, mut run) = (packets.clone(), Run::default());
+        let at = departures.time(now);
         for packet in packets {
             if run.left == 0 {
                 run = Run::of(&mut ahead);
@@ -228,7 +231,7 @@ impl Sender {
                     mid: slot.heard.is_none().then_some(packet.mid),
                     transport_sequence: slot.is_numbered.then(|| departures.next()),
                     send_time: wire.send_time.filter(|_| !slot.is_numbered),
-                    passed: packet.extensions,
+                    passed: *packet.extensions,
                     ..Extensions::default()
                 },
             };
@@ -237,9 +240,12 @@ impl Sender {
             if bytes == 0 {
                 continue;
             }
-            departures.note(bytes, slot.is_numbered, now);
+            departures.note(bytes, slot.is_numbered, at);
             slot.packets += 1;
             slot.octets += packet.payload.len() as u64;
+            if slot.latest.is_some_and(|latest| latest.is_of(packet.timestamp, packet.captured)) {
+                continue;
+            }
             let (timestamp, clock_rate) = (packet.timestamp, packet.codec.clock_rate());
             let latest = Latest { timestamp, clock_rate, captured: packet.captured };
             let is_news = slot.latest.is_none_or(|before| !before.predicts(&latest));
@@ -272,14 +278,15 @@ impl Sender {
                 mid: (!slot.repairs_are_known).then_some(packet.mid),
                 transport_sequence: slot.is_numbered.then(|| self.departures.next()),
                 send_time: wire.send_time.filter(|_| !slot.is_numbered),
-                passed: packet.extensions,
+                passed: *packet.extensions,
                 ..Extensions::default()
             },
         };
         let original = (packet.sequence as u16).to_be_bytes();
         let bytes = seal(&header, &[&original, packet.payload], 0, (stream, sequence), wire);
         if bytes > 0 {
-            self.departures.note(bytes, slot.is_numbered, now);
+            let at = self.departures.time(now);
+            self.departures.note(bytes, slot.is_numbered, at);
         }
     }
 

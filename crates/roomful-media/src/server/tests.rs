@@ -85,6 +85,14 @@ const REPAIR: u32 = 101;
 /// What arrives: from which source, its number, its payload.
 type Arrived = (u32, u64, Vec<u8>);
 
+const NO_EXTENSIONS: PassedExtensions = PassedExtensions {
+    audio_level: None,
+    is_speech: false,
+    orientation: None,
+    playout_delay: None,
+    capture_time: None,
+};
+
 const fn packet(mid: Mid, sequence: u64, payload: &[u8]) -> SentPacket<'_> {
     SentPacket {
         mid,
@@ -94,13 +102,7 @@ const fn packet(mid: Mid, sequence: u64, payload: &[u8]) -> SentPacket<'_> {
         marker: true,
         payload,
         captured: None,
-        extensions: PassedExtensions {
-            audio_level: None,
-            is_speech: false,
-            orientation: None,
-            playout_delay: None,
-            capture_time: None,
-        },
+        extensions: &NO_EXTENSIONS,
     }
 }
 
