@@ -49,9 +49,23 @@ pub(crate) fn run(name: Option<&str>, json: bool) -> Result<(), Failure> {
         let mut figures = BTreeMap::new();
         collect(&results, &mut figures)
             .map_err(|error| Failure::new(format!("cannot read {}: {error}", results.display())))?;
+        add_ratios(&mut figures);
         println!("{}", json!(figures));
     }
     Ok(())
+}
+
+/// Adds to what is measured beside a floor, of the same group, how many times that it takes.
+fn add_ratios(figures: &mut BTreeMap<String, Value>) {
+    let floors =
+        figures.iter().filter_map(|(id, figure)| Some((id.strip_suffix("/floor")?, figure["ns"].as_f64()?)));
+    let floors: Vec<(String, f64)> = floors.map(|(group, ns)| (format!("{group}/"), ns)).collect();
+    for (id, figure) in figures {
+        let floor = floors.iter().find(|(group, _)| id.starts_with(group));
+        if let (Some((_, floor)), Some(ns)) = (floor, figure["ns"].as_f64()) {
+            figure["ratio"] = json!((ns / floor * 100.0).round() / 100.0);
+        }
+    }
 }
 
 /// Gathers the median of every benchmark below a folder, in nanoseconds per iteration.
@@ -79,6 +93,16 @@ fn read(path: &Path) -> io::Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_a_floor_has_a_ratio() {
+        let figure = |ns: f64| json!({ "ns": ns });
+        let all = [("forward/floor", 200.0), ("forward/1-to-10", 410.0), ("srtp/seal", 7.0)];
+        let mut figures = all.into_iter().map(|(id, ns)| (id.to_owned(), figure(ns))).collect();
+        add_ratios(&mut figures);
+        assert_eq!(figures["forward/1-to-10"], json!({ "ns": 410.0, "ratio": 2.05 }));
+        assert_eq!(figures["srtp/seal"], figure(7.0));
+    }
 
     #[test]
     fn medians_are_found_by_their_names() {

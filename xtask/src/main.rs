@@ -8,6 +8,7 @@ mod contract;
 mod failure;
 mod fixtures;
 mod fuzz;
+mod instructions;
 mod lint;
 mod sim;
 mod soak;
@@ -72,6 +73,9 @@ enum Command {
         /// Prints one JSON object instead of the bench's own lines.
         #[arg(long)]
         json: bool,
+        /// Counts the instructions of one iteration by callgrind instead of measuring time.
+        #[arg(long)]
+        instructions: bool,
     },
     /// Plays whole rooms from seeds and checks everything that is seen; prints the line that replays a failure.
     Sim {
@@ -117,7 +121,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Test { arguments } => test::run(&arguments),
         Command::TestE2e { arguments } => test_e2e::run(&arguments),
         Command::Contract { json } => contract::run(json),
-        Command::Bench { name, json } => bench::run(name.as_deref(), json),
+        Command::Bench { name, json, instructions: true } => instructions::run(name.as_deref(), json),
+        Command::Bench { name, json, instructions: false } => bench::run(name.as_deref(), json),
         Command::Sim { seed, seeds, speed, real } => sim::run(seed, seeds, speed, real),
         Command::Fuzz { target, all: _, seconds } => fuzz::run(target.as_deref(), seconds),
         Command::Soak { cycles } => soak::run(cycles),

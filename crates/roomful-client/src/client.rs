@@ -8,14 +8,13 @@ use std::{
 use rand::{SeedableRng, rngs::SmallRng};
 use roomful_protocol::{
     ChatMessage, ClientMessage, DisableMetricsRequest, DisconnectReason as WireReason, EnableMetricsRequest,
-    ErrorCode, JoinRequest, JoinResponse, LeaveReason, LeaveRequest, MessageKind, MessageRequest,
-    OfferResponse, ParticipantInfo, PingRequest, RequestId, ServerMessage, StreamInfo, TrackInfo,
-    WIRE_VERSION, limits,
+    JoinRequest, JoinResponse, LeaveReason, LeaveRequest, MessageKind, MessageRequest, OfferResponse,
+    ParticipantInfo, PingRequest, RequestId, ServerMessage, StreamInfo, TrackInfo, WIRE_VERSION, limits,
 };
 use roomful_state::{
     Action, Event, EventKind, Message, Origin, Participant, State, Status, Stream, StreamIds, apply,
 };
-use roomful_types::{DisconnectReason, MediaKind, ParticipantId, RoomId, StreamId, StreamKey};
+use roomful_types::{DisconnectReason, MediaKind, RoomId, StreamId};
 
 use crate::{
     command::{Command, CommandError, CommandId, Connect, EnableMetrics, Reply, SendMessage},
@@ -24,6 +23,7 @@ use crate::{
     media::{MediaCommand, MediaNotice},
     negotiation::Negotiation,
     publication::Publications,
+    request::{Asked, Request, Undo},
     subscription::Subscriptions,
     token::Token,
 };
@@ -52,9 +52,9 @@ pub struct Client {
     pub(crate) subscriptions: Subscriptions,
     /// What is asked of the server and not answered yet.
     pub(crate) requests: BTreeMap<RequestId, Asked>,
-    last_request: u32,
+    pub(crate) last_request: u32,
     /// What nobody waits for, and the server refused because it was asked too often: asked for again with the next ping.
-    refused: Vec<Undo>,
+    pub(crate) refused: Vec<Undo>,
     /// When each command that somebody waits for runs out of time.
     deadlines: BTreeMap<CommandId, Instant>,
     pub(crate) now: Instant,
@@ -136,60 +136,6 @@ pub(crate) enum Stage {
     Joined,
     /// Waits for the server's good-bye, as do these.
     Leaving(Vec<CommandId>),
-}
-
-/// A request to the server.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) what: Request,
-    /// To be said again, should the connection get lost.
-    pub(crate) message: ClientMessage,
-    /// Whether it was said, as far as this side knows.
-    pub(crate) is_sent: bool,
-}
-
-/// What a request to the server was for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request {
-    Join,
-    Resume,
-    Leave,
-    Ping,
-    Offer,
-    Change,
-    Unpublish(Option<CommandId>, StreamKey),
-    Subscribe,
-    UpdateSubscription,
-    Unsubscribe(Option<CommandId>, (ParticipantId, StreamKey), StreamId),
-    Token(CommandId, String),
-    /// Changes nothing here.
-    Plain(CommandId),
-}
-
-/// What nobody waits for any more, and has to go.
-#[derive(Debug)]
-enum Undo {
-    Publication(StreamKey),
-    Subscription((ParticipantId, StreamKey), StreamId),
-}
-
-impl Request {
-    /// Returns whether it matters to this command and to nothing else.
-    fn is_only_for(&self, command: CommandId) -> bool {
-        match self {
-            Self::Plain(id) | Self::Token(id, _) => *id == command,
-            Self::Join
-            | Self::Resume
-            | Self::Leave
-            | Self::Ping
-            | Self::Offer
-            | Self::Change
-            | Self::Unpublish(..)
-            | Self::Subscribe
-            | Self::UpdateSubscription
-            | Self::Unsubscribe(..) => false,
-        }
-    }
 }
 
 /// Returns how many requests may wait for an answer before this one: after a resume each is repeated, and the server must still know
@@ -565,41 +511,6 @@ impl Client {
         self.start_negotiation();
     }
 
-    fn on_response(&mut self, id: RequestId, result: Result<Reply, ErrorCode>) {
-        let Some(Asked { what: request, .. }) = self.requests.remove(&id) else { return };
-        let request = match (request, result) {
-            (Request::Unpublish(None, key), Err(ErrorCode::RateLimited)) => {
-                return self.refused.push(Undo::Publication(key));
-            }
-            (Request::Unsubscribe(None, name, stream), Err(ErrorCode::RateLimited)) => {
-                return self.refused.push(Undo::Subscription(name, stream));
-            }
-            (request, _) => request,
-        };
-        let refused = result.map_err(CommandError::Refused);
-        match request {
-            Request::Join | Request::Resume => {
-                let Err(code) = result else { return self.end(DisconnectReason::ProtocolError) };
-                self.end_with(reason_of(code), CommandError::Refused(code));
-            }
-            Request::Leave => self.end(DisconnectReason::UserInitiated),
-            Request::Ping => {}
-            Request::Offer => {
-                if let Err(error) = refused {
-                    self.fail_negotiation(error);
-                }
-            }
-            Request::Change => self.on_change_answered(id, result),
-            Request::Unpublish(command, key) => self.on_unpublish_answered(command, &key, result),
-            Request::Subscribe => self.on_subscribed(id, result),
-            Request::UpdateSubscription => self.on_subscription_updated(id, result),
-            Request::Unsubscribe(command, name, stream) => {
-                self.on_unsubscribed(command, name, stream, result);
-            }
-            Request::Plain(command) | Request::Token(command, _) => self.finish(Some(command), refused),
-        }
-    }
-
     fn on_media(&mut self, notice: MediaNotice) {
         if self.stage != Stage::Joined {
             return;
@@ -649,17 +560,6 @@ impl Client {
         self.request(Request::Ping, |request| PingRequest { request, received }.into());
         for refused in std::mem::take(&mut self.refused) {
             self.undo_again(refused);
-        }
-    }
-
-    /// Asks once more for what the server refused, unless it went by itself meanwhile.
-    fn undo_again(&mut self, undo: Undo) {
-        match undo {
-            Undo::Publication(key) if self.publications.is_ending(&key) => self.unpublish(None, key),
-            Undo::Subscription(name, stream) if self.subscriptions.is_ending(&name, stream) => {
-                self.unsubscribe(None, name);
-            }
-            Undo::Publication(_) | Undo::Subscription(..) => {}
         }
     }
 
@@ -740,32 +640,6 @@ impl Client {
         self.outputs.push_back(Output::Media(command));
     }
 
-    /// Sends a request and remembers what it is for.
-    pub(crate) fn request(
-        &mut self,
-        what: Request,
-        message: impl FnOnce(RequestId) -> ClientMessage,
-    ) -> RequestId {
-        self.last_request = self.last_request.wrapping_add(1);
-        let id = RequestId(self.last_request);
-        let message = message(id);
-        let is_sent = self.link.is_up() || what == Request::Resume;
-        self.requests.insert(id, Asked { what, message: message.clone(), is_sent });
-        if is_sent {
-            self.outputs.push_back(Output::Send(message));
-        }
-        id
-    }
-
-    /// Returns whether a request is under way and of this kind, and forgets it if so.
-    pub(crate) fn take_request(&mut self, id: RequestId, what: &Request) -> bool {
-        let is_this = self.requests.get(&id).is_some_and(|asked| asked.what == *what);
-        if is_this {
-            self.requests.remove(&id);
-        }
-        is_this
-    }
-
     /// Reports what a command came to, if somebody still waits for it.
     pub(crate) fn finish(&mut self, command: Option<CommandId>, result: Result<Reply, CommandError>) {
         if let Some(id) = command.filter(|id| self.deadlines.remove(id).is_some()) {
@@ -794,35 +668,6 @@ impl Client {
 
     fn reach(&mut self, version: u64) {
         self.apply(Action::VersionReached { version });
-    }
-}
-
-const fn reason_of(code: ErrorCode) -> DisconnectReason {
-    match code {
-        ErrorCode::Unauthorized | ErrorCode::TokenExpired => DisconnectReason::Unauthorized,
-        ErrorCode::Forbidden => DisconnectReason::Forbidden,
-        ErrorCode::RoomFull => DisconnectReason::RoomFull,
-        ErrorCode::UnknownRoom => DisconnectReason::RoomExpired,
-        ErrorCode::Kicked => DisconnectReason::Kicked,
-        ErrorCode::DuplicateIdentity => DisconnectReason::DuplicateIdentity,
-        ErrorCode::ResumeExpired | ErrorCode::MessagesLost => DisconnectReason::NetworkError,
-        ErrorCode::UnsupportedVersion
-        | ErrorCode::UnknownParticipant
-        | ErrorCode::UnknownStream
-        | ErrorCode::UnknownRecipient
-        | ErrorCode::KeyInUse
-        | ErrorCode::OwnStream
-        | ErrorCode::AlreadySubscribed
-        | ErrorCode::NotSubscribed
-        | ErrorCode::SlotUnavailable
-        | ErrorCode::MidUnavailable
-        | ErrorCode::TooLarge
-        | ErrorCode::LimitReached
-        | ErrorCode::RateLimited
-        | ErrorCode::BadOffer
-        | ErrorCode::BadRequest
-        | ErrorCode::Internal
-        | ErrorCode::Unknown => DisconnectReason::ProtocolError,
     }
 }
 

@@ -33,6 +33,7 @@ mod media;
 mod negotiation;
 mod publication;
 mod report;
+mod request;
 mod subscription;
 mod token;
 

@@ -9,7 +9,10 @@ use roomful_protocol::{
 use roomful_state::{Action, Connection, LeaveReason};
 use roomful_types::{DisconnectReason, ParticipantId, StreamId};
 
-use crate::client::{Client, Output, Request, Stage, participant};
+use crate::{
+    client::{Client, Output, Stage, participant},
+    request::Request,
+};
 
 /// Whether the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,7 @@ use roomful_protocol::{OfferId, OfferRequest, SlotMids, limits};
 use roomful_state::{Action, Fault, TrackId};
 use roomful_types::{MediaKind, Mid};
 
-use crate::{
-    client::{Client, Request},
-    command::CommandError,
-    media::MediaCommand,
-};
+use crate::{client::Client, command::CommandError, media::MediaCommand, request::Request};
 
 /// The sections of one peer connection.
 #[derive(Debug, Default)]

@@ -10,9 +10,10 @@ use roomful_state::{Action, TrackId};
 use roomful_types::{MediaKind, Mid, Rid, StreamId, StreamKey};
 
 use crate::{
-    client::{Client, Request},
+    client::Client,
     command::{AddStream, CommandError, CommandId, NewTrack, Reply, TrackUpdate, UpdateStream},
     media::MediaCommand,
+    request::Request,
 };
 
 /// Streams of one's own, and what is being done to them.

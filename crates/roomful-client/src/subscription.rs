@@ -10,9 +10,10 @@ use roomful_state::{Action, Origin, Subscription, TrackId};
 use roomful_types::{MediaKind, ParticipantId, Rid, StreamId, StreamKey};
 
 use crate::{
-    client::{Client, Request},
+    client::Client,
     command::{AddSubscription, CommandError, CommandId, NewTrack, Reply},
     media::MediaCommand,
+    request::Request,
 };
 
 type Name = (ParticipantId, StreamKey);

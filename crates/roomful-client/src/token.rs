@@ -6,8 +6,9 @@ use roomful_protocol::{TokenResponse, TokenTerm, UpdateTokenRequest};
 use roomful_state::Action;
 
 use crate::{
-    client::{Client, Request},
+    client::Client,
     command::{CommandId, Reply},
+    request::Request,
 };
 
 /// The newest token that the server accepted.

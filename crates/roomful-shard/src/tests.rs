@@ -241,7 +241,7 @@ fn media_goes_on_while_another_path_is_looked_for() {
     let offer = scene.clients[1].peer.create_offer(0, 1, 1, true).expect("a restart");
     let slots = offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video }).collect();
     let (peer, id) = (participant(1), OfferId(2));
-    scene.command(MediaCommand::AcceptOffer { peer, offer: id, sdp: offer.sdp.clone(), slots });
+    scene.command(MediaCommand::AcceptOffer { peer, offer: id, sdp: offer.sdp, slots });
     let answer = loop {
         match scene.shard.poll_output() {
             Output::Notice(MediaNotice::Answered { answer: Ok(answer), .. }) => break answer,
