@@ -159,6 +159,23 @@ impl fmt::Debug for WithheldKeys {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// What tests want to be agreed on, whatever was: both sides are of one thread there.
+    pub(crate) static FORCED: std::cell::Cell<Option<(SrtpProfile, Profile)>> = const { std::cell::Cell::new(None) };
+}
+
+/// Makes another profile of what was agreed on; its keys are the first of those that both sides exported.
+#[cfg(test)]
+fn forced(output: DtlsOutput<'_>) -> DtlsOutput<'_> {
+    match (output, FORCED.get()) {
+        (DtlsOutput::KeyingMaterial(exported, _), Some((theirs, ours))) => {
+            DtlsOutput::KeyingMaterial(Exported::new(&exported[..ours.keying_material_bytes()]), theirs)
+        }
+        (output, _) => output,
+    }
+}
+
 struct Dtls {
     dtls: dimpl::Dtls,
     /// None where str0m does all of the media.
@@ -181,7 +198,10 @@ impl DtlsInstance for Dtls {
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        match (self.dtls.poll_output(buf), &self.keys) {
+        let output = self.dtls.poll_output(buf);
+        #[cfg(test)]
+        let output = forced(output);
+        match (output, &self.keys) {
             (DtlsOutput::KeyingMaterial(exported, profile), Some(keys)) => {
                 let random = keys.withhold(&exported, profile, self.dtls.is_active());
                 // With a profile that we do not know, the association comes to nothing.

@@ -7,12 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use roomful_srtp::Profile;
 use roomful_types::{Codec, Mid, Rid, StreamKey};
+use str0m::crypto::dtls::SrtpProfile;
 
 use crate::{
     ClientConfig, ClientOutput, ClientPeer, Datagram, Datagrams, Delivery, MediaError, Offer, Outgoing,
     ReceivedFrame, ReceivedPacket, SentFrame, SentPacket, ServerCertificate, ServerOutput, ServerPeer,
-    local_ufrag,
+    dtls::FORCED, local_ufrag,
 };
 
 /// One client whose first video section the server sends back on its first slot.
@@ -161,6 +163,29 @@ fn frames_come_back_byte_for_byte_and_in_order() {
         assert_eq!(received.media_time, Codec::Vp8.time(number as u64 * 3000));
     }
     assert!(echo.frames[59].1.captured_at.is_some(), "a report came within a second");
+}
+
+#[test]
+fn whatever_profile_is_agreed_on_str0m_and_we_open_what_the_other_sealed() {
+    for profiles in [
+        (SrtpProfile::AEAD_AES_256_GCM, Profile::AeadAes256Gcm),
+        (SrtpProfile::AEAD_AES_128_GCM, Profile::AeadAes128Gcm),
+        (SrtpProfile::AES128_CM_SHA1_80, Profile::Aes128CmSha1_80),
+    ] {
+        FORCED.set(Some(profiles));
+        let mut echo = Echo::connected();
+        let (_, first_timestamp) = echo.publish();
+        let slot = echo.offer.slots[0].1;
+        echo.client.open_receiver(slot);
+        echo.client.bind_receiver(slot, Codec::Vp8, 0, first_timestamp);
+        (0..40).for_each(|number| assert_eq!(echo.send(number), Delivery::Sent));
+        let received: Vec<&Bytes> = echo.frames.iter().map(|(_, received)| &received.data).collect();
+        let expected: Vec<Bytes> = (0..40).map(|number| frame(number).data).collect();
+        assert_eq!(received, expected.iter().collect::<Vec<_>>(), "{profiles:?}");
+        // Reports are opened too, both ways: only they know the time of capture.
+        assert!(echo.frames[39].1.captured_at.is_some(), "{profiles:?}");
+    }
+    FORCED.set(None);
 }
 
 #[test]

@@ -11,7 +11,6 @@ use super::{
     sender::{Sender, Wire},
     *,
 };
-use crate::Transmit;
 
 fn mid(text: &str) -> Mid {
     Mid::new(text).expect("short")
@@ -263,49 +262,6 @@ fn a_bundle_is_as_many_datagrams_as_it_takes() {
     let mut ear = Ear::default();
     packets.iter().for_each(|packet| reports::hear(packet, &mut ear));
     assert_eq!(ear.0.len(), 200);
-}
-
-#[test]
-fn str0m_says_nothing_of_media_however_long_it_lasts() {
-    let start = Instant::now();
-    let [client_at, server_at] =
-        ["127.0.0.1:1000", "127.0.0.1:2000"].map(|at| at.parse().expect("an address"));
-    let mut client = crate::ClientPeer::new(&crate::ClientConfig::default(), &[client_at], start);
-    let mut server =
-        ServerPeer::new(&ServerCertificate::generate(), &[server_at], start, SystemTime::UNIX_EPOCH);
-    let offer = client.create_offer(20, 20, 30, false).expect("new sections");
-    let answer = server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
-    client.accept_answer(&answer).expect("a good answer");
-    let (mut now, mut outgoing) = (start, Outgoing::new());
-    while now < start + Duration::from_secs(600) {
-        now += Duration::from_millis(100);
-        client.handle_timeout(now);
-        server.handle_timeout(now, &mut outgoing);
-        loop {
-            let mut moved = false;
-            while let crate::ClientOutput::Transmit(Transmit { source, destination, bytes }) =
-                client.poll_output()
-            {
-                let datagram = Datagram { source, destination, bytes: &bytes };
-                let _ = server.handle_datagram(datagram, Vec::new(), now);
-                while server.poll_output(&mut outgoing).is_some() {}
-                moved = true;
-            }
-            while server.poll_output(&mut outgoing).is_some() {}
-            while let Some(run) = outgoing.next_run() {
-                let Datagrams { source, destination, .. } = run;
-                for bytes in run.iter() {
-                    client.handle_datagram(Datagram { source, destination, bytes }, now);
-                }
-                moved = true;
-            }
-            if !moved {
-                break;
-            }
-        }
-    }
-    assert!(server.is_connected());
-    assert_eq!(server.dropped, 0, "random keys, and nothing that they seal");
 }
 
 proptest! {
