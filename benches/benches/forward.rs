@@ -19,13 +19,16 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_grou
 use media::{PAYLOAD, Scene, Shape};
 
 /// Name, who sends to whom, and of how many datagrams one is lost.
-const SHAPES: [(&str, Shape, u64); 7] = [
+const SHAPES: [(&str, Shape, u64); 10] = [
     ("1-to-10", Shape::Livestream(10), 0),
     ("1-to-100", Shape::Livestream(100), 0),
     ("1-to-1000", Shape::Livestream(1000), 0),
     ("10-all-to-all", Shape::Meeting(10), 0),
     ("30-all-to-all", Shape::Meeting(30), 0),
+    ("1-to-10-losing", Shape::Livestream(10), 50),
     ("1-to-100-losing", Shape::Livestream(100), 50),
+    ("1-to-1000-losing", Shape::Livestream(1000), 50),
+    ("10-all-to-all-losing", Shape::Meeting(10), 50),
     ("30-all-to-all-losing", Shape::Meeting(30), 50),
 ];
 

@@ -37,6 +37,18 @@ pub mod fuzz {
         peer.hear(packet, now);
     }
 
+    /// Lets a peer take in a packet as if SRTP had opened it: with this many bytes of header, under this extended number. Returns where
+    /// its payload is, if it is anybody's.
+    pub fn take(
+        peer: &mut ServerPeer,
+        packet: &[u8],
+        header: usize,
+        index: u64,
+        now: Instant,
+    ) -> Option<std::ops::Range<usize>> {
+        peer.take_opened(packet, header, index, now).map(|(_, payload)| payload)
+    }
+
     /// Returns the sources that a peer sends from.
     #[must_use]
     pub fn sources(peer: &ServerPeer) -> Vec<u32> {

@@ -80,6 +80,10 @@ impl ServerConfig {
         if self.max_signal_bytes < least || self.max_signal_bytes > most {
             return Err(InvalidConfig::SignalBytes { bytes: self.max_signal_bytes });
         }
+        let SfuConfig { requests_per_second, request_burst, .. } = self.sfu;
+        if requests_per_second == 0 || request_burst < SfuConfig::REQUEST_BURST_MIN {
+            return Err(InvalidConfig::FewRequests { requests_per_second, request_burst });
+        }
         Ok(())
     }
 }
@@ -132,6 +136,16 @@ pub enum InvalidConfig {
     /// Nobody could ever join.
     #[error("a room must take at least one participant")]
     NoParticipants,
+    /// Nobody could ever join, or offer media.
+    #[error(
+        "{requests_per_second} requests per second, {request_burst} at once, let no client in; choose at least 1 and 20"
+    )]
+    FewRequests {
+        /// How many a client may send per second.
+        requests_per_second: u32,
+        /// How many at once.
+        request_burst: u32,
+    },
     /// Too short for clients, or longer than any sends.
     #[error("max_signal_bytes is {bytes}; choose 65536 to 1048576")]
     SignalBytes {
@@ -158,6 +172,12 @@ mod tests {
         );
         assert_eq!(with(|config| config.max_participants = 0), Err(InvalidConfig::NoParticipants));
         assert_eq!(with(|config| config.max_signal_bytes = 65_536), Ok(()));
+        let few = |requests_per_second, request_burst| {
+            Err(InvalidConfig::FewRequests { requests_per_second, request_burst })
+        };
+        assert_eq!(with(|config| config.sfu.requests_per_second = 0), few(0, 200));
+        assert_eq!(with(|config| config.sfu.request_burst = 19), few(100, 19));
+        assert_eq!(with(|config| config.sfu.request_burst = 20), Ok(()));
         for (refused, bytes) in [
             (with(|config| config.max_signal_bytes = 65_535), 65_535),
             (with(|config| config.max_signal_bytes = 1_048_577), 1_048_577),

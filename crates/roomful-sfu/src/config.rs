@@ -27,20 +27,24 @@ pub struct SfuConfig {
     pub resume_buffer: usize,
     /// What happens when somebody joins under an identity that is in the room. Default: the newer one replaces the older.
     pub duplicate_identity: DuplicateIdentity,
-    /// Requests per second that one connection may send, averaged. Default 100.
+    /// Requests per second that one participant may send, averaged. Default 100; at least 1.
     pub requests_per_second: u32,
-    /// Requests that one connection may send at once. Default 200: subscribing to a whole room after joining.
+    /// Requests that one participant may send at once. Default 200: subscribing to a whole room after joining. At least
+    /// [`REQUEST_BURST_MIN`](Self::REQUEST_BURST_MIN).
     pub request_burst: u32,
     /// Longest payload, and longest meta, of a text message, in bytes. Default, and most, 64 KiB.
     pub max_message_bytes: usize,
-    /// Text messages per second that one connection may send, averaged. Default 50: everybody in the room gets a copy. They are
+    /// Text messages per second that one participant may send, averaged. Default 50: everybody in the room gets a copy. They are
     /// requests too.
     pub messages_per_second: u32,
-    /// Text messages that one connection may send at once. Default 100.
+    /// Text messages that one participant may send at once. Default 100.
     pub message_burst: u32,
 }
 
 impl SfuConfig {
+    /// Least requests at once with which a client gets in and has media: an offer counts as ten.
+    pub const REQUEST_BURST_MIN: u32 = 20;
+
     pub(crate) const fn request_rate(&self) -> Rate {
         Rate { per_second: self.requests_per_second, burst: self.request_burst }
     }

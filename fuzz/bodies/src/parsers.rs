@@ -213,6 +213,53 @@ pub fn rtcp(data: &[u8]) {
     }
 }
 
+/// RTP of a hostile publisher, opened already: extensions, repairs, jumps and other sources in any order.
+///
+/// # Panics
+/// When it causes more than it may.
+pub fn rtp_opened(data: &[u8]) {
+    let mut now = Instant::now();
+    let mut server = ServerPeer::new(&certificate(), &[address(1)], now, UNIX_EPOCH);
+    let mut client = ClientPeer::new(&ClientConfig::default(), &[address(2)], now);
+    let offer = client.create_offer(1, 1, 1, false).expect("new sections");
+    server.accept_offer(&offer.sdp, &offer.slots).expect("a good offer");
+    let mut outgoing = Outgoing::new();
+    let (mut rest, mut index) = (data, 0_u64);
+    while let Some(([step, flags, kind, ssrc, words, length], tail)) = rest.split_first_chunk() {
+        let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));
+        // Small steps, and now and then a leap.
+        index = match step {
+            0..200 => index.saturating_add(u64::from(*step)),
+            200..250 => index.saturating_sub(u64::from(*step - 200)),
+            _ => index.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(*step)) & ((1 << 48) - 1),
+        };
+        let extension = usize::from(words % 16);
+        let mut packet = vec![0x80 | (flags & 0x30), *kind];
+        packet.extend((index as u16).to_be_bytes());
+        packet.extend([0, 0, *step, *flags, 0, 0, 0, ssrc % 8]);
+        let mut header = packet.len();
+        if flags & 0x10 != 0 {
+            packet.extend(if flags & 1 == 0 { [0xbe, 0xde] } else { [0x10, 0] });
+            packet.extend([0, extension as u8]);
+            header += 4 + 4 * extension;
+        }
+        packet.extend_from_slice(bytes);
+        packet.resize(packet.len().max(header), 0);
+        now += Duration::from_millis(u64::from(*length));
+        if let Some(payload) = roomful_media::fuzz::take(&mut server, &packet, header, index, now) {
+            assert!(payload.start >= header && payload.end <= packet.len(), "{payload:?} of {header}");
+        }
+        server.handle_timeout(now, &mut outgoing);
+        let mut outputs = 0;
+        while server.poll_output(&mut outgoing).is_some() {
+            outputs += 1;
+        }
+        assert!(outputs <= 1024, "{outputs} things to do for one packet");
+        while outgoing.next_run().is_some() {}
+        rest = tail;
+    }
+}
+
 /// Client tokens: nobody gets in with one that was not signed here.
 ///
 /// # Panics

@@ -530,7 +530,7 @@ impl ServerPeer {
         }
     }
 
-    /// Opens a packet in the buffer. Returns it without its payload, and where that is.
+    /// Opens a packet in the buffer and takes it in.
     fn open_rtp(
         &mut self,
         datagram: Datagram<'_>,
@@ -540,7 +540,15 @@ impl ServerPeer {
         buffer.clear();
         buffer.extend_from_slice(datagram.bytes);
         let opened = opener.open_rtp(buffer).ok()?;
-        let (header, payload) = Header::read(&buffer[..opened.length], opened.header, &self.ids)?;
+        self.take(&buffer[..opened.length], opened.header, opened.index)
+    }
+
+    /// Takes in an authentic packet. Returns it without its payload, and where that is.
+    ///
+    /// * `header`: how long its header is.
+    /// * `index`: its extended sequence number.
+    fn take(&mut self, packet: &[u8], header: usize, index: u64) -> Option<(ReceivedPacket, Range<usize>)> {
+        let (header, payload) = Header::read(packet, header, &self.ids)?;
         if let Some(number) = header.extensions.transport_sequence {
             self.arrivals.note(number, self.now);
             self.latest_ssrc = header.ssrc;
@@ -548,7 +556,7 @@ impl ServerPeer {
         }
         let (codec, is_repair) = *self.codecs.get(&header.payload_type)?;
         let end = payload.end;
-        let placed = self.receiver.place(&header, opened.index, &buffer[payload], is_repair, self.now)?;
+        let placed = self.receiver.place(&header, index, &packet[payload], is_repair, self.now)?;
         let captured = placed.report.and_then(|report| report.captured(header.timestamp, placed.clock_rate));
         let packet = ReceivedPacket {
             mid: placed.mid,
@@ -576,6 +584,18 @@ impl ServerPeer {
     pub(crate) fn hear(&mut self, packet: &[u8], now: Instant) {
         self.now = self.now.max(now);
         reports::hear(packet, self);
+    }
+
+    #[cfg(feature = "__fuzz")]
+    pub(crate) fn take_opened(
+        &mut self,
+        packet: &[u8],
+        header: usize,
+        index: u64,
+        now: Instant,
+    ) -> Option<(ReceivedPacket, Range<usize>)> {
+        self.now = self.now.max(now);
+        self.take(packet, header, index)
     }
 
     #[cfg(feature = "__fuzz")]

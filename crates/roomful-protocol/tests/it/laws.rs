@@ -126,7 +126,62 @@ fn a_room_of_a_thousand_fits_into_a_hundred_kilobytes() {
     assert!(bytes.len() <= 100_000, "{} bytes", bytes.len());
 }
 
+/// Draws another message of the same kind: other numbers, flags and texts, longer and shorter lists, fields left out, and fields of a later
+/// version anywhere. It may mean nothing any more.
+fn redraw(value: &mut serde_json::Value, draws: &mut impl Iterator<Item = u32>) {
+    use serde_json::Value;
+    const NUMBERS: [u64; 8] = [0, 1, 23, 24, 255, 65_536, u32::MAX as u64, 1 << 53];
+    const TEXTS: [&str; 4] = ["", "x", "\u{e9}\"\n\u{1f600}", "audio"];
+    let mut draw = |choices: usize| draws.next().map_or(0, |draw| draw as usize % choices);
+    match value {
+        Value::Null => {}
+        Value::Bool(flag) => *flag ^= draw(3) == 1,
+        Value::Number(_) if draw(3) == 1 => *value = NUMBERS[draw(NUMBERS.len())].into(),
+        Value::String(_) if draw(12) == 1 => *value = TEXTS[draw(TEXTS.len())].into(),
+        Value::Number(_) | Value::String(_) => {}
+        Value::Array(list) => {
+            let length = [list.len(), 0, 1, 30][draw(4)];
+            let first = list.first().cloned();
+            list.resize(length.min(if first.is_some() { length } else { 0 }), first.unwrap_or_default());
+            list.iter_mut().for_each(|one| redraw(one, draws));
+        }
+        Value::Object(fields) => {
+            let names: Vec<String> = fields.keys().filter(|name| *name != "type").cloned().collect();
+            for name in names {
+                if draws.next().is_some_and(|draw| draw % 12 == 1) {
+                    fields.remove(&name);
+                } else if let Some(field) = fields.get_mut(&name) {
+                    redraw(field, draws);
+                }
+            }
+            if draws.next().is_some_and(|draw| draw % 2 == 1) {
+                fields.insert("of a later version".to_owned(), serde_json::json!({"a": [1, {"b": null}]}));
+            }
+        }
+    }
+}
+
+/// Returns whether the drawn message means something, and is another one than the sample.
+fn check_redrawn<M: Signal + PartialEq + std::fmt::Debug>(sample: &M, draws: &[u32]) -> bool {
+    let mut json = serde_json::from_slice(&Encoding::Json.encode(sample)).expect("our own JSON");
+    redraw(&mut json, &mut draws.iter().copied());
+    let Ok(message) = Encoding::Json.decode::<M>(json.to_string().as_bytes()) else { return false };
+    check_round_trip(&message);
+    message != *sample
+}
+
 proptest! {
+    #[test]
+    fn whatever_can_be_said_is_the_same_in_both_encodings(
+        draws in prop::collection::vec(prop::collection::vec(any::<u32>(), 150), 6),
+    ) {
+        let (client, server) = (samples::client(), samples::server());
+        let of_clients = client.iter().flat_map(|(_, sample)| draws.iter().map(|draws| check_redrawn(sample, draws)));
+        let of_servers = server.iter().flat_map(|(_, sample)| draws.iter().map(|draws| check_redrawn(sample, draws)));
+        let meant = of_clients.chain(of_servers).filter(|is_meant| *is_meant).count();
+        prop_assert!(meant > 10, "only {} mean something else", meant);
+    }
+
     #[test]
     fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for encoding in Encoding::ALL {

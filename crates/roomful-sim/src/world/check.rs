@@ -8,8 +8,8 @@ use std::{
 };
 
 use roomful_client::{Command, CommandId};
-use roomful_state::{Event, EventKind, State, TrackId};
-use roomful_types::{MediaKind, ParticipantId, StreamKey};
+use roomful_state::{Event, EventKind, State, Stream, TrackId};
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamKey};
 
 use super::{frames::Owner, model::Model};
 
@@ -23,13 +23,25 @@ pub(super) struct Watch {
     withdrawn: BTreeSet<CommandId>,
     /// The room as the events alone tell it.
     participants: BTreeSet<ParticipantId>,
-    streams: BTreeSet<Name>,
+    streams: BTreeMap<Name, Flags>,
     subscriptions: BTreeSet<Name>,
     leaving: Option<ParticipantId>,
+    is_lost: bool,
     messages: Vec<String>,
     /// Whose frames came on a track first: all others must be the same one's.
     owners: BTreeMap<TrackId, Owner>,
     latest: BTreeMap<(Name, MediaKind), Instant>,
+}
+
+/// Whether sound and picture are enabled and censored.
+type Flags = [(bool, bool); 2];
+
+fn flags(stream: &Stream) -> Flags {
+    MediaKind::ALL.map(|kind| (stream.is_enabled(kind), stream.is_censored(kind)))
+}
+
+fn streams(state: &State) -> BTreeMap<Name, Flags> {
+    state.streams().map(|one| ((one.participant_id, one.key.clone()), flags(one))).collect()
 }
 
 /// What a call may take beyond its deadline: an answer that is there at the deadline counts.
@@ -80,15 +92,17 @@ impl Watch {
                 self.messages.clear();
                 self.owners.clear();
                 self.latest.clear();
+                self.is_lost = false;
                 true
             }
             EventKind::ParticipantJoined { participant } => self.participants.insert(*participant),
             EventKind::ParticipantLeft { participant } => self.participants.remove(participant),
             EventKind::StreamPublished { participant, key } => {
-                self.streams.insert((*participant, key.clone()))
+                let stream = event.state.participant_stream(*participant, key).expect("is in the state");
+                self.streams.insert((*participant, key.clone()), flags(stream)).is_none()
             }
             EventKind::StreamUnpublished { participant, key } => {
-                self.streams.remove(&(*participant, key.clone()))
+                self.streams.remove(&(*participant, key.clone())).is_some()
             }
             EventKind::SubscriptionStarted { participant, key } => {
                 self.subscriptions.insert((*participant, key.clone()))
@@ -101,11 +115,19 @@ impl Watch {
                 true
             }
             EventKind::TrackEnabled { participant, key, kind } => {
-                event.state.participant_stream(*participant, key).is_some_and(|one| one.is_enabled(*kind))
+                self.told(participant, key, *kind, |flags| !std::mem::replace(&mut flags.0, true))
             }
             EventKind::TrackDisabled { participant, key, kind } => {
-                event.state.participant_stream(*participant, key).is_some_and(|one| !one.is_enabled(*kind))
+                self.told(participant, key, *kind, |flags| std::mem::replace(&mut flags.0, false))
             }
+            EventKind::TrackCensored { participant, key, kind } => {
+                self.told(participant, key, *kind, |flags| !std::mem::replace(&mut flags.1, true))
+            }
+            EventKind::TrackUncensored { participant, key, kind } => {
+                self.told(participant, key, *kind, |flags| std::mem::replace(&mut flags.1, false))
+            }
+            EventKind::Reconnecting => !std::mem::replace(&mut self.is_lost, true),
+            EventKind::Reconnected => std::mem::replace(&mut self.is_lost, false),
             _ => true,
         };
         assert!(is_new, "{} twice, or of nothing: {:?}", event.name(), event.kind);
@@ -114,13 +136,33 @@ impl Watch {
         }
     }
 
+    /// A flag of a track is told. Returns whether that is news.
+    fn told(
+        &mut self,
+        participant: &ParticipantId,
+        key: &StreamKey,
+        kind: MediaKind,
+        change: impl FnOnce(&mut (bool, bool)) -> bool,
+    ) -> bool {
+        self.streams
+            .get_mut(&(*participant, key.clone()))
+            .is_some_and(|flags| change(&mut flags[usize::from(kind == MediaKind::Video)]))
+    }
+
     /// A leave is one block: leaving, what ends with it, left.
     fn check_leaving(&mut self, kind: &EventKind) {
         let Some(leaving) = self.leaving else {
-            if let EventKind::ParticipantLeaving { participant, .. } = kind
-                && self.participants.contains(participant)
-            {
-                self.leaving = Some(*participant);
+            match kind {
+                EventKind::ParticipantLeaving { participant, .. }
+                    if self.participants.contains(participant) =>
+                {
+                    self.leaving = Some(*participant);
+                }
+                EventKind::ParticipantLeft { .. }
+                | EventKind::Disconnected { reason: DisconnectReason::Kicked } => {
+                    panic!("{kind:?} without a leaving")
+                }
+                _ => {}
             }
             return;
         };
@@ -142,16 +184,14 @@ impl Watch {
 
     fn learn(&mut self, state: &State) {
         self.participants = state.participants().map(|one| one.id).collect();
-        self.streams = state.streams().map(|one| (one.participant_id, one.key.clone())).collect();
+        self.streams = streams(state);
         self.subscriptions = state.subscriptions().map(|one| (one.participant_id, one.key.clone())).collect();
     }
 
     /// The state that came with an event is what the events so far say.
     fn compare(&self, state: &State) {
         assert_eq!(self.participants, state.participants().map(|one| one.id).collect());
-        let streams: BTreeSet<Name> =
-            state.streams().map(|one| (one.participant_id, one.key.clone())).collect();
-        assert_eq!(self.streams, streams);
+        assert_eq!(self.streams, streams(state));
         let taken = state.subscriptions().map(|one| (one.participant_id, one.key.clone()));
         assert_eq!(self.subscriptions, taken.collect());
     }

@@ -165,7 +165,7 @@ impl World {
             model: Model::default(),
             tags: Tags::default(),
             random,
-            trace: Trace::default(),
+            trace: Trace::new(parameters.media),
             wire: Wire::default(),
             frames_delivered: 0,
             refused: BTreeMap::new(),
@@ -339,7 +339,7 @@ impl World {
                 }
             }
             NodeOutput::Event(event) => {
-                self.trace.add(event.name().as_bytes());
+                self.trace.happened(index, &event);
                 self.nodes[index].watch.on_event(&event);
                 if matches!(event.kind, roomful_state::EventKind::Disconnected { .. }) {
                     // Comes back after a while.
@@ -454,15 +454,17 @@ impl World {
                 let kind =
                     if self.random.random_range(0..2) == 0 { MediaKind::Audio } else { MediaKind::Video };
                 let censored = self.random.random_range(0..2) == 0;
+                let is_one_stream = self.random.random_range(0..3) == 0;
+                let stream = self.nodes[index].any_key(&mut self.random).filter(|_| is_one_stream);
                 if let Some(id) = self.nodes[index].id {
-                    self.moderate(&ModerationRequest::Censor {
-                        who: Selection::These([id].into()),
-                        stream: None,
-                        kind,
-                        censored,
-                    });
+                    let who = match self.random.random_range(0..4) {
+                        0 => Selection::AllBut([id].into()),
+                        _ => Selection::These([id].into()),
+                    };
+                    self.moderate(&ModerationRequest::Censor { who, stream, kind, censored });
                 }
             }
+            _ if self.random.random_range(0..5) == 0 => self.moderate(&ModerationRequest::EndSession),
             _ => {
                 if let Some(id) = self.nodes[index].id {
                     self.moderate(&ModerationRequest::Kick(Selection::These([id].into())));

@@ -21,7 +21,8 @@ pub(super) struct Model {
     done: BTreeSet<(ParticipantId, RequestId)>,
     /// Which request made a subscription. When its stream goes, the request is asked anew if it is repeated.
     made_by: BTreeMap<(ParticipantId, ParticipantId, StreamKey), RequestId>,
-    censored: BTreeSet<(ParticipantId, MediaKind)>,
+    /// Of one stream, or of all.
+    censored: BTreeSet<(ParticipantId, Option<StreamKey>, MediaKind)>,
     /// What everybody must be told, in order; kept for those who left too.
     inboxes: BTreeMap<ParticipantId, Vec<String>>,
 }
@@ -130,12 +131,17 @@ impl Model {
         if !self.done.insert((id, request)) {
             return;
         }
-        let censored = |kind| self.censored.contains(&(id, kind));
-        let track = |kind, enabled| Track { enabled, censored: censored(kind) };
+        let censored = &self.censored;
+        let track = |key: &StreamKey, kind, enabled| {
+            let rules = [None, Some(key.clone())].map(|key| (id, key, kind));
+            Track { enabled, censored: rules.iter().any(|rule| censored.contains(rule)) }
+        };
         let Some(member) = self.members.get_mut(&id) else { return };
         match asked {
             ClientMessage::PublishRequest(request) => {
-                let published = |kind, one: Option<PublishedTrack>| one.map(|_| (kind, track(kind, true)));
+                let key = &request.key;
+                let published =
+                    |kind, one: Option<PublishedTrack>| one.map(|_| (kind, track(key, kind, true)));
                 let audio = published(MediaKind::Audio, request.audio);
                 let video = published(MediaKind::Video, request.video);
                 member.streams.insert(request.key, audio.into_iter().chain(video).collect());
@@ -148,7 +154,7 @@ impl Model {
                 ];
                 for (kind, is_new, enabled) in changes {
                     if is_new {
-                        tracks.entry(kind).or_insert_with(|| track(kind, true));
+                        tracks.entry(kind).or_insert_with(|| track(&request.key, kind, true));
                     }
                     if let (Some(track), Some(enabled)) = (tracks.get_mut(&kind), enabled) {
                         track.enabled = enabled;
@@ -193,13 +199,19 @@ impl Model {
 
     /// A moderator's wish was carried out.
     pub(super) fn on_moderated(&mut self, request: &ModerationRequest) {
-        let ModerationRequest::Censor { who, kind, censored, .. } = request else { return };
+        let ModerationRequest::Censor { who, stream, kind, censored } = request else { return };
         for (id, member) in self.members.iter_mut().filter(|(id, _)| who.has(**id)) {
-            match censored {
-                true => self.censored.insert((*id, *kind)),
-                false => self.censored.remove(&(*id, *kind)),
-            };
-            for track in member.streams.values_mut().filter_map(|tracks| tracks.get_mut(kind)) {
+            let is_meant = |key: &StreamKey| stream.as_ref().is_none_or(|stream| stream == key);
+            if *censored {
+                self.censored.insert((*id, stream.clone(), *kind));
+            } else {
+                // Lifting it of all lifts it of each.
+                self.censored.retain(|(of, key, ruled)| {
+                    (of, ruled) != (id, kind) || (stream.is_some() && key != stream)
+                });
+            }
+            let meant = member.streams.iter_mut().filter(|(key, _)| is_meant(key));
+            for track in meant.filter_map(|(_, tracks)| tracks.get_mut(kind)) {
                 track.censored = *censored;
             }
         }

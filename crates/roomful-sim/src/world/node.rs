@@ -130,6 +130,12 @@ impl Node {
         }
     }
 
+    /// Returns one of the keys under which it publishes, if it does.
+    pub(super) fn any_key(&self, random: &mut SmallRng) -> Option<StreamKey> {
+        let count = self.own.len();
+        self.own.keys().nth(random.random_range(0..count.max(1))).cloned()
+    }
+
     /// Returns what its program wants next, if anything.
     pub(super) fn next_command(
         &mut self,

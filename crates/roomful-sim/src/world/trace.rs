@@ -1,25 +1,41 @@
-//! A hash of everything that is said and told, in order, without what real media draws from the operating system: the keys of session
-//! descriptions and the names of their sections.
+//! A hash of everything that is said, told and shown, in order. With real media without what that draws from the operating system: the keys
+//! of session descriptions, the names of their sections, and what follows from when its packets come.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "an observer looks at a few of many messages")]
 
 use roomful_protocol::{ClientMessage, Encoding, PublishedTrack, ServerMessage};
+use roomful_state::{Event, EventKind};
 use roomful_types::Mid;
+
+use super::MediaMode;
 
 /// Two runs of one seed have the same.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Trace(u64);
-
-impl Default for Trace {
-    fn default() -> Self {
-        // FNV-1a's offset basis.
-        Self(0xcbf2_9ce4_8422_2325)
-    }
+pub(super) struct Trace {
+    value: u64,
+    media: MediaMode,
 }
 
 impl Trace {
+    pub(super) const fn new(media: MediaMode) -> Self {
+        // FNV-1a's offset basis.
+        Self { value: 0xcbf2_9ce4_8422_2325, media }
+    }
+
     pub(super) const fn value(self) -> u64 {
-        self.0
+        self.value
+    }
+
+    /// A participant sees an event, and the room as it is then.
+    pub(super) fn happened(&mut self, index: usize, event: &Event) {
+        self.add(&[index as u8]);
+        self.add(event.name().as_bytes());
+        if self.media == MediaMode::Faked && event.kind != EventKind::StateChanged {
+            self.add(format!("{:?}", event.kind).as_bytes());
+            let people = event.state.participants().count();
+            let (streams, taken) = (event.state.streams().count(), event.state.subscriptions().count());
+            self.add(&[people, streams, taken].map(|count| count as u8));
+        }
     }
 
     /// A participant says something.
@@ -44,7 +60,11 @@ impl Trace {
         let mut message = message.clone();
         match &mut message {
             ServerMessage::OfferResponse(answer) => answer.sdp.clear(),
-            ServerMessage::QualityNotice(_) | ServerMessage::SlotBoundNotice(_) => return,
+            ServerMessage::QualityNotice(_) | ServerMessage::SlotBoundNotice(_)
+                if self.media == MediaMode::Real =>
+            {
+                return;
+            }
             _ => {}
         }
         self.add(&Encoding::Binary.encode(&message));
@@ -52,7 +72,7 @@ impl Trace {
 
     pub(super) fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            self.value = (self.value ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }
