@@ -1,16 +1,20 @@
 //! Log, snapshot and resume together are as good as never having been away.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use roomful_client::{
-    AddStream, Client, ClientConfig, Command, CommandId, Connect, MediaCommand, MediaNotice, SendMessage,
+    AddStream, Client, ClientConfig, Command, CommandId, Connect, MediaCommand, MediaNotice, NewTrack,
+    SendMessage, TrackUpdate, UpdateStream,
 };
 use roomful_protocol::SlotMids;
-use roomful_sfu::{SessionId, SfuConfig};
+use roomful_sfu::{ModerationRequest, Selection, SessionId, SfuConfig};
 use roomful_sim::{Input, Media, Output, ServerMachine, TokenRequest, Tokens};
-use roomful_state::{Connection, EventKind, Message, State, Status};
-use roomful_types::{MediaKind, Mid, RoomId, StreamKey};
+use roomful_state::{Connection, EventKind, Message, State, Status, TrackId};
+use roomful_types::{Codec, MediaKind, Mid, RoomId, StreamKey};
 
 const ROOM: RoomId = RoomId::from_random([1; 16]);
 
@@ -29,6 +33,11 @@ enum Step {
     Mend,
     Publish(u8),
     Unpublish(u8),
+    /// The sound of a stream is muted, or no longer.
+    Mute(u8, bool),
+    /// A moderator withholds sound of one stream of the actor's or of all, or no longer.
+    Censor(Option<u8>, bool),
+    Kick,
     Say(u16),
     /// The actor comes or goes.
     Come,
@@ -42,6 +51,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Mend),
         4 => (0..3_u8).prop_map(Step::Publish),
         2 => (0..3_u8).prop_map(Step::Unpublish),
+        3 => (0..3_u8, any::<bool>()).prop_map(|(number, muted)| Step::Mute(number, muted)),
+        3 => (prop::option::of(0..3_u8), any::<bool>()).prop_map(|(number, censored)| Step::Censor(number, censored)),
+        1 => Just(Step::Kick),
         4 => any::<u16>().prop_map(Step::Say),
         2 => Just(Step::Come),
         1 => Just(Step::Go),
@@ -64,6 +76,8 @@ struct Room {
     last_session: u64,
     now: Instant,
     away: Duration,
+    /// What the actor sends under each key.
+    tracks: BTreeMap<u8, NewTrack>,
 }
 
 impl Room {
@@ -81,7 +95,8 @@ impl Room {
             last_command: 0,
         };
         let sides = (1..4).map(side).collect();
-        let mut room = Self { server, sides, last_session: 0, now, away: Duration::ZERO };
+        let mut room =
+            Self { server, sides, last_session: 0, now, away: Duration::ZERO, tracks: BTreeMap::new() };
         [STEADY, FICKLE].into_iter().for_each(|one| room.come(one));
         room
     }
@@ -192,6 +207,8 @@ impl Room {
     fn step(&mut self, step: Step) {
         let key = |number: u8| StreamKey::new(&format!("key-{number}")).expect("short");
         match step {
+            // Whoever has been away for long comes back first.
+            Step::Cut if self.away > AWAY_MAX => {}
             Step::Cut => {
                 self.sides[FICKLE].is_cut = true;
                 if let Some(session) = self.sides[FICKLE].session.take() {
@@ -199,15 +216,28 @@ impl Room {
                     self.feed(FICKLE, roomful_client::Input::SignalClosed);
                 }
             }
-            Step::Mend => {
-                self.sides[FICKLE].is_cut = false;
-                self.away = Duration::ZERO;
-            }
+            Step::Mend => self.sides[FICKLE].is_cut = false,
             Step::Publish(number) => {
-                let stream = AddStream { key: key(number), audio: None, video: None };
-                self.command(ACTOR, Command::AddStream(stream));
+                let (track, codec) = (TrackId(number.into()), Codec::Opus);
+                let track = NewTrack { track, codec, simulcast: false };
+                self.tracks.insert(number, track);
+                let audio = Some(track);
+                self.command(ACTOR, Command::AddStream(AddStream { key: key(number), audio, video: None }));
             }
             Step::Unpublish(number) => self.command(ACTOR, Command::RemoveStream(key(number))),
+            Step::Mute(number, muted) => {
+                let track = self.tracks.get(&number).filter(|_| !muted);
+                let audio = track.map_or(TrackUpdate::Mute, |track| TrackUpdate::Replace(*track));
+                let update = UpdateStream { key: key(number), audio, video: TrackUpdate::Keep };
+                self.command(ACTOR, Command::UpdateStream(update));
+            }
+            Step::Censor(number, censored) => self.moderate(|who| ModerationRequest::Censor {
+                who,
+                stream: number.map(key),
+                kind: MediaKind::Audio,
+                censored,
+            }),
+            Step::Kick => self.moderate(ModerationRequest::Kick),
             Step::Say(word) => {
                 let message = Message::text(word.to_string());
                 self.command(ACTOR, Command::SendMessage(SendMessage { message, recipients: None }));
@@ -215,14 +245,23 @@ impl Room {
             Step::Come => self.come(ACTOR),
             Step::Go => self.command(ACTOR, Command::Disconnect),
             Step::Pass(time) => {
-                if self.sides[FICKLE].is_cut {
-                    self.away += time;
-                }
                 if self.away > AWAY_MAX {
                     self.step(Step::Mend);
                 }
                 self.pass(time);
+                // It is not back before it has resumed, however often the network is.
+                let is_back = self.sides[FICKLE].client.state().connection() == Connection::Stable;
+                self.away = if is_back { Duration::ZERO } else { self.away + time };
             }
+        }
+    }
+
+    /// A moderator means the actor, if it is there.
+    fn moderate(&mut self, request: impl FnOnce(Selection) -> ModerationRequest) {
+        if let Some(actor) = self.sides[ACTOR].client.state().local_participant_id() {
+            // It may have left, or publish no such stream.
+            let _ = self.server.moderate(ROOM, &request(Selection::These([actor].into())), self.now);
+            self.settle();
         }
     }
 
