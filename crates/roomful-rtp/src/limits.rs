@@ -22,6 +22,10 @@ pub const MAX_BUFFERED_PACKETS: usize = 1 << 15;
 /// Shortest time an assembler can be told to wait: with none at all, it would ask for a key frame without end.
 pub const MIN_WAIT: Duration = Duration::from_millis(1);
 
+/// Longest time that the first packet of video is waited for. A receiver that has seen nothing of a stream does not know what to ask for
+/// again, and there is no picture yet that a new key frame would have to be paid for with.
+pub const FIRST_WAIT: Duration = Duration::from_millis(300);
+
 /// First sequence numbers of a stream stay below this: a receiver that misses the first packets would otherwise guess
 /// the wrong SRTP rollover counter, which starts at 0 (RFC 3711 §3.3.1).
 pub const FIRST_SEQUENCE_END: u64 = 1 << 15;

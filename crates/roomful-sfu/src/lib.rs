@@ -21,6 +21,7 @@ mod quality;
 mod report;
 mod room;
 mod sfu;
+mod snapshot;
 mod speakers;
 
 pub use admission::{Admission, AdmissionError, Grant, GrantId};

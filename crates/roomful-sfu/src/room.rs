@@ -26,6 +26,7 @@ use crate::{
     quality::Quality,
     report::Report,
     sfu::{Outbox, SessionId},
+    snapshot::{self, SNAPSHOT_MAX},
     speakers::Speakers,
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct Room {
     pub(crate) moderation: Moderation,
     pub(crate) speakers: Speakers,
     last_delivery: u64,
+    /// The most that its participants and streams need in a snapshot, in bytes.
+    snapshot_size: usize,
 }
 
 #[derive(Debug)]
@@ -216,18 +219,25 @@ impl Room {
         (slots, sources.collect())
     }
 
+    /// Returns whether everybody could still be told who is here if this one were, too.
+    pub(crate) fn has_room_for(&self, participant: &ParticipantInfo) -> bool {
+        self.snapshot_size + snapshot::of_participant(participant) <= SNAPSHOT_MAX
+    }
+
     /// Lets a participant in and tells the others.
     pub(crate) fn enter(&mut self, participant: Participant, outbox: &mut Outbox) {
         let version = self.next_version();
         let notice = ParticipantJoinedNotice { version, participant: participant.info.clone() };
         outbox.send_all(self.sessions(), notice);
         self.moderation.on_entered(participant.info.id, participant.admitted.grant);
+        self.snapshot_size += snapshot::of_participant(&participant.info);
         self.participants.insert(participant.info.id, participant);
     }
 
     /// Takes a participant and all that is its own away, and tells the others.
     pub(crate) fn leave(&mut self, id: ParticipantId, reason: Option<LeaveReason>, outbox: &mut Outbox) {
         let Some(participant) = self.participants.remove(&id) else { return };
+        self.snapshot_size -= snapshot::of_participant(&participant.info);
         for stream in participant.subscriptions.keys() {
             self.untake(id, *stream, outbox);
         }
@@ -341,6 +351,11 @@ impl Room {
             audio: info(MediaKind::Audio, request.audio),
             video: info(MediaKind::Video, request.video),
         };
+        let size = snapshot::of_stream(&stream);
+        if self.snapshot_size + size > SNAPSHOT_MAX {
+            return Err(ErrorCode::LimitReached);
+        }
+        self.snapshot_size += size;
         self.streams.insert(stream_id, Stream { info: stream.clone(), tracks: BTreeMap::new() });
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.streams.insert(request.key.clone(), stream_id);
@@ -672,6 +687,7 @@ impl Room {
     /// Takes a stream out of the room and ends every subscription to it.
     fn drop_stream(&mut self, id: StreamId, outbox: &mut Outbox) {
         let Some(stream) = self.streams.remove(&id) else { return };
+        self.snapshot_size -= snapshot::of_stream(&stream.info);
         for kind in stream.tracks.keys() {
             outbox.media(MediaCommand::RemoveSource { source: SourceId { stream: id, kind: *kind } });
         }
@@ -714,6 +730,9 @@ impl Room {
 
     /// Checks what must be true of every room.
     pub(crate) fn check_invariants(&self) {
+        let people = self.participants.values().map(|one| snapshot::of_participant(&one.info));
+        let streams = self.streams.values().map(|one| snapshot::of_stream(&one.info));
+        assert_eq!(self.snapshot_size, people.chain(streams).sum::<usize>());
         for (id, participant) in &self.participants {
             let mut slots = BTreeSet::new();
             for (stream, subscription) in &participant.subscriptions {

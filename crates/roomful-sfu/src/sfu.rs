@@ -313,6 +313,9 @@ impl Sfu {
             can_receive_messages: join.enable_messages,
             telephone: false,
         };
+        if !room.has_room_for(&info) {
+            return Err(ErrorCode::RoomFull);
+        }
         let admitted = Admitted::new(&grant, self.now);
         let resume_key = ResumeKey::from_random(self.outbox.random_bytes());
         let allowances = self.sessions.get(&id).map(|session| session.allowances);

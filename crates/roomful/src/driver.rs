@@ -113,6 +113,7 @@ impl Driver {
         let addresses = sockets.iter().flat_map(|socket| socket.local_addresses()).collect();
         let mut config = roomful_media::ClientConfig::default();
         config.initial_bitrate = options.initial_bitrate;
+        config.max_receive_bitrate = options.max_receive_bitrate;
         Self {
             client: Some(client),
             transport: Transport::new(config, addresses, wake.clone()),

@@ -35,6 +35,9 @@ pub struct RoomOptions {
     pub initial_slots: u16,
     /// The bandwidth to assume before anything is measured. Default 3 Mbit/s.
     pub initial_bitrate: Bitrate,
+    /// The most that is to be received, all tracks together. The server chooses encodings within it, sound first, and pauses video that
+    /// does not fit. Default none: whatever is subscribed to.
+    pub max_receive_bitrate: Option<Bitrate>,
 }
 
 impl RoomOptions {
@@ -54,6 +57,7 @@ impl RoomOptions {
             reconnect_timeout: Duration::from_secs(30),
             initial_slots: 4,
             initial_bitrate: Bitrate::from_kbps(3000),
+            max_receive_bitrate: None,
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct ClientPeer {
     clocks: BTreeMap<StreamKey, StreamClock>,
     is_connected: bool,
     target: Bitrate,
+    /// What is to be received at most, and when the server is told of it next.
+    receive_limit: Option<(Bitrate, Instant)>,
     outputs: VecDeque<Output>,
     now: Instant,
 }
@@ -57,13 +59,23 @@ pub struct ClientConfig {
     pub initial_bitrate: Bitrate,
     /// The most that one video track is ever asked to send. Default 2.5 Mbit/s, enough for 720p.
     pub max_video_bitrate: Bitrate,
+    /// The most that is to be received, all tracks together; the server is told once a second (REMB,
+    /// draft-alvestrand-rmcat-remb-03). Default none: whatever gets through.
+    pub max_receive_bitrate: Option<Bitrate>,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { initial_bitrate: Bitrate::from_kbps(3000), max_video_bitrate: Bitrate::from_kbps(2500) }
+        Self {
+            initial_bitrate: Bitrate::from_kbps(3000),
+            max_video_bitrate: Bitrate::from_kbps(2500),
+            max_receive_bitrate: None,
+        }
     }
 }
+
+/// How often the server is told how much is to be received.
+const RECEIVE_LIMIT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An offer, and the sections that it has, new ones last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,6 +214,7 @@ impl ClientPeer {
             clocks: BTreeMap::new(),
             is_connected: false,
             target: config.max_video_bitrate,
+            receive_limit: config.max_receive_bitrate.map(|limit| (limit, now)),
             outputs: VecDeque::new(),
             now,
         }
@@ -410,6 +423,21 @@ impl ClientPeer {
         for mid in self.receivers.keys().copied().collect::<Vec<_>>() {
             self.drain_receiver(mid);
         }
+        self.tell_receive_limit();
+    }
+
+    /// Tells the server how much is to be received at most, when it is time to.
+    fn tell_receive_limit(&mut self) {
+        let now = self.now;
+        let Some((limit, at)) = self.receive_limit.as_mut().filter(|(_, at)| *at <= now) else { return };
+        *at = now + RECEIVE_LIMIT_INTERVAL;
+        let mut api = self.rtc.direct_api();
+        // It is about all of them, whichever says it.
+        let mut mids = self.receivers.keys();
+        let speaker = mids.find(|mid| api.stream_rx_by_mid(rtc::mid_to(**mid), None).is_some());
+        if let Some(stream) = speaker.and_then(|mid| api.stream_rx_by_mid(rtc::mid_to(*mid), None)) {
+            stream.request_remb(str0m::bwe::Bitrate::bps(limit.as_bps()));
+        }
     }
 
     /// Returns the next thing to do.
@@ -443,7 +471,8 @@ impl ClientPeer {
     }
 
     fn deadline(&self, until: Instant) -> Instant {
-        self.receivers.values().filter_map(Receiver::deadline).fold(until, Instant::min)
+        let limit = self.receive_limit.map(|(_, at)| at);
+        self.receivers.values().filter_map(Receiver::deadline).chain(limit).fold(until, Instant::min)
     }
 
     #[expect(

@@ -11,7 +11,7 @@ use roomful_types::{AudioLevel, Codec, MediaKind};
 use crate::{
     depacketize::FrameBytes,
     keyframe::surely_starts_keyframe,
-    limits::{MAX_BUFFERED_PACKETS, MIN_WAIT},
+    limits::{FIRST_WAIT, MAX_BUFFERED_PACKETS, MIN_WAIT},
 };
 
 #[cfg(test)]
@@ -245,9 +245,15 @@ impl FrameAssembler {
     /// Returns when the gap in front is given up.
     fn gap_ends(&self) -> Option<Instant> {
         match self.slots.front()? {
-            Slot::Missing { since } => since.checked_add(self.config.max_wait),
+            Slot::Missing { since } => since.checked_add(self.wait()),
             Slot::Here(_) => None,
         }
+    }
+
+    /// Returns how long the gap in front is waited for.
+    fn wait(&self) -> Duration {
+        let is_first = matches!(self.chain, Chain::Unstarted) && self.open.is_none();
+        if is_first { self.config.max_wait.min(FIRST_WAIT) } else { self.config.max_wait }
     }
 
     /// Returns where in `slots` a sequence number belongs, which is not before the first.

@@ -187,6 +187,16 @@ fn the_first_packet_is_waited_for_and_earlier_ones_are_dropped() {
 }
 
 #[test]
+fn the_first_packet_is_not_waited_for_as_long_as_later_ones() {
+    let mut bench = Bench::new(Codec::Vp8, 1);
+    bench.push([delta(2)]).wait_until_ms(2000);
+    bench.check(&["300 keyframe needed", "1300 keyframe needed"]);
+    let mut bench = Bench::new(Codec::Vp8, 1);
+    bench.push([vp8(1, 1, Kind::Key, true, false), vp8(3, 1, Kind::Key, false, true)]).wait_until_ms(1999);
+    bench.check(&["1000 keyframe needed"]);
+}
+
+#[test]
 fn without_a_known_start_the_stream_begins_with_the_first_key_frame_from_its_beginning() {
     let config = AssemblerConfig::for_codec(Codec::Vp8);
     let mut bench = Bench::with(Codec::Vp8, config, None);

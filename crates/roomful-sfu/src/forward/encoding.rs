@@ -25,8 +25,9 @@ pub(super) struct Encoding {
     places: Vec<u16>,
     /// Bytes that are kept.
     size: usize,
-    /// Bytes that came since the last report.
+    /// Bytes that came since the last report, and between the two before it.
     bytes: u64,
+    earlier_bytes: [u64; 2],
 }
 
 #[derive(Debug)]
@@ -141,9 +142,13 @@ impl Encoding {
         }
     }
 
-    /// Returns how many bytes came since the last call.
-    pub(super) const fn take_bytes(&mut self) -> u64 {
-        std::mem::replace(&mut self.bytes, 0)
+    /// Returns how many bytes came between the two calls before this one. None when it did not come all the time before, in and after that:
+    /// what began or ended within it would look cheaper than it is.
+    pub(super) const fn take_bytes(&mut self) -> Option<u64> {
+        let latest = std::mem::replace(&mut self.bytes, 0);
+        let [first, middle] = self.earlier_bytes;
+        self.earlier_bytes = [middle, latest];
+        if first > 0 && middle > 0 && latest > 0 { Some(middle) } else { None }
     }
 
     /// Panics when more is kept than may be.
@@ -226,6 +231,20 @@ mod tests {
         encoding.push(packet(14, 10), false, start + HISTORY_TIME * 2, &mut spare);
         assert_eq!((found(&encoding, 13), found(&encoding, 14)), (None, Some(14)));
         assert_eq!(spare.0.len(), 6);
+    }
+
+    #[test]
+    fn what_begins_or_ends_between_two_reports_is_not_taken_for_cheap() {
+        let (mut encoding, mut spare, now) = (Encoding::default(), Spare::default(), Instant::now());
+        let mut told = Vec::new();
+        // Bytes between reports: it begins late in the first, and ends early in the last.
+        for (sequence, size) in [10, 1000, 1001, 1002, 50, 0, 0].into_iter().enumerate() {
+            if size > 0 {
+                encoding.push(packet(sequence as u64, size), false, now, &mut spare);
+            }
+            told.push(encoding.take_bytes());
+        }
+        assert_eq!(told, [None, None, Some(1000), Some(1001), Some(1002), None, None]);
     }
 
     #[test]

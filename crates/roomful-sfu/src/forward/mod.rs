@@ -430,7 +430,7 @@ impl Forwarder {
         });
     }
 
-    /// Tells once a second what came in how many bits.
+    /// Tells once a second in how many bits a second everything came of late.
     fn report_rates(&mut self, now: Instant) {
         let since = *self.rates_at.get_or_insert(now);
         let passed = now.saturating_duration_since(since);
@@ -440,8 +440,8 @@ impl Forwarder {
         self.rates_at = Some(now);
         for (_, source) in &mut self.sources {
             let (peer, id) = (source.peer, source.id);
-            let bytes = source.encodings_mut().map(|(rid, encoding)| (rid, encoding.take_bytes()));
-            let came = bytes.filter(|(_, bytes)| *bytes > 0);
+            let came =
+                source.encodings_mut().filter_map(|(rid, encoding)| Some((rid, encoding.take_bytes()?)));
             let rates: Vec<_> = came.map(|(rid, bytes)| (rid, Bitrate::of(bytes, passed))).collect();
             if !rates.is_empty() {
                 self.notices.push_back(MediaNotice::Rates { peer, source: id, rates });

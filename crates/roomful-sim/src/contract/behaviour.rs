@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use roomful::{
-    Connection, DisconnectReason, ErrorKind, EventKind, MediaKind, RemoteTracks, Rid, Room, Status,
+    Bitrate, Connection, DisconnectReason, ErrorKind, EventKind, MediaKind, RemoteTracks, Rid, Room, Status,
     SubscriptionConfig, Tracks, VideoTrackOptions,
 };
 use roomful_sfu::{DuplicateIdentity, ModerationRequest, Selection};
@@ -194,6 +194,36 @@ pub(super) async fn b04_a_preference_is_followed_and_unused_encodings_pause(venu
     assert!(frames.windows(2).all(|pair| pair[0].media_time < pair[1].media_time), "no step back");
     assert!(frames.iter().all(|frame| frame.packets_lost == 0), "no gap");
     eventually(|| !camera.flows(MediaKind::Video, Rid::Medium)).await;
+}
+
+pub(super) async fn b04_what_may_be_received_decides_and_sound_comes_first(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let alice = join(&*stage, "alice").await;
+    let camera = Camera::start_with(VideoTrackOptions { simulcast: true });
+    camera.publish(&alice, "camera").await;
+    // Room for sound and for the medium picture, but not for the large one; then for sound alone.
+    for (kbps, name) in [(520, "bob"), (64, "carol")] {
+        let mut options = options(&*stage, name).await;
+        options.max_receive_bitrate = Some(Bitrate::from_kbps(kbps));
+        let room = stage.room(options);
+        within(room.connect()).await.expect("joins");
+        let mut events = room.events();
+        let RemoteTracks { audio, video } = subscribe(&room, &alice, "camera").await;
+        let (mut audio, mut video) = (audio.expect("asked for"), video.expect("asked for"));
+        if kbps == 64 {
+            let told = named(&mut events, "subscription_paused").await;
+            assert!(told.state.subscription(own_id(&alice), &key("camera")).expect("there").is_paused);
+        } else {
+            within(async {
+                while !Camera::is_of(&video.recv().await.expect("the subscription lasts"), Rid::Medium) {}
+            })
+            .await;
+            let frames = read(&mut video, 60).await;
+            assert!(frames.iter().all(|frame| Camera::is_of(frame, Rid::Medium)));
+        }
+        let frames = read(&mut audio, 60).await;
+        assert!(frames.iter().all(|frame| frame.packets_lost == 0), "sound is never starved");
+    }
 }
 
 pub(super) async fn b04_no_frame_shows_under_another_name(venue: &dyn Venue) {

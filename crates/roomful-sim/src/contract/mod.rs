@@ -121,6 +121,7 @@ scenarios! {
         b03_one_stream_is_censored_or_all_but_some
         b03_no_other_stay_of_the_same_grants_is_heard
         b04_a_preference_is_followed_and_unused_encodings_pause
+        b04_what_may_be_received_decides_and_sound_comes_first
         b04_no_frame_shows_under_another_name
         b04_sound_and_picture_stay_in_step
         b05_speech_is_heard_from_the_levels
