@@ -59,7 +59,8 @@ async fn five_percent_loss_costs_no_video_and_no_more_audio_than_the_link_lost()
     );
     assert_eq!(no_video, 0, "video frames missing");
     let age = age_of(video.last().expect("video arrived"), &player.video);
-    assert!(age <= Duration::from_secs(1), "the last video frame is {age:?} old");
+    // What cannot be repaired within a second is given up for a key frame.
+    assert!(age <= Duration::from_secs(2), "the last video frame is {age:?} old");
     assert!(video.len() > 200, "only {} video frames in {MEDIA:?}", video.len());
     let lost_audio = lost[0].0 + lost[1].0;
     assert!(no_audio as u64 <= lost_audio, "{no_audio} audio frames missing, the link lost {lost_audio}");
