@@ -88,6 +88,12 @@ impl DtlsProvider for CachedDtls {
 /// Returns the configuration of every peer. All of a process have the same MTU, so the first one's serves.
 fn config(mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
     static CONFIG: OnceLock<Arc<dimpl::Config>> = OnceLock::new();
+    #[cfg(feature = "__sim")]
+    if let Some(seed) = simulated::next_seed() {
+        let builder = dimpl::Config::builder().use_server_cookie(false).dangerously_set_rng_seed(seed);
+        let config = builder.build().map_err(|error| CryptoError::Other(error.to_string()))?;
+        return Ok(Arc::new(config));
+    }
     if let Some(config) = CONFIG.get() {
         return Ok(config.clone());
     }
@@ -99,6 +105,29 @@ fn config(mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
     };
     let config = builder.build().map_err(|error| CryptoError::Other(error.to_string()))?;
     Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
+}
+
+/// Handshakes whose timing comes from a seed.
+#[cfg(feature = "__sim")]
+pub mod simulated {
+    use std::cell::Cell;
+
+    thread_local! {
+        static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Lets peers that are made in this thread from now on draw from a seed when they repeat messages of their handshakes, or no longer.
+    /// Their first messages are no secret then; keys still come from the operating system.
+    pub fn seed_handshakes(seed: Option<u64>) {
+        SEED.set(seed);
+    }
+
+    /// Returns another seed for each peer.
+    pub(super) fn next_seed() -> Option<u64> {
+        let seed = SEED.get()?;
+        SEED.set(Some(seed.wrapping_add(1)));
+        Some(seed)
+    }
 }
 
 /// The keys of a peer whose RTP is ours. str0m never has them.

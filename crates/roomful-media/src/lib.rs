@@ -24,6 +24,10 @@ pub use server::{
 };
 pub use stun::local_ufrag;
 
+#[cfg(feature = "__sim")]
+#[doc(hidden)]
+pub use dtls::simulated;
+
 /// What the fuzzer calls. Not for others.
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]

@@ -18,6 +18,17 @@ use crate::{Input, MediaInput, MediaOutput};
 /// How long frames may still come after the server has stopped granting them: what is on its way and in queues.
 const STOPS_WITHIN: Duration = Duration::from_secs(2);
 
+/// Returns how long a datagram is taken to be. One seed is to be one run, but some lengths are the operating system's chance: signatures
+/// are of any length, and which stream str0m probes with decides which extensions its packets have. So messages of DTLS (RFC 7983 §7)
+/// count as long as they may be, and all others in steps.
+const fn size_on_wire(bytes: &[u8]) -> usize {
+    const STEP: usize = 32;
+    match bytes {
+        [20..=63, ..] => 1200,
+        _ => bytes.len().next_multiple_of(STEP),
+    }
+}
+
 impl World {
     /// The server hands faked media out.
     pub(super) fn on_media(&mut self, output: MediaOutput) {
@@ -117,7 +128,7 @@ impl World {
         if path.is_cut {
             return;
         }
-        for at in path.down.send(datagram.bytes.len(), self.now).into_iter().flatten() {
+        for at in path.down.send(size_on_wire(&datagram.bytes), self.now).into_iter().flatten() {
             self.timeline.put(at, Happening::DatagramDown(index, datagram.clone()));
         }
     }
@@ -153,7 +164,7 @@ impl World {
             if path.is_cut {
                 continue;
             }
-            for at in path.up.send(datagram.bytes.len(), self.now).into_iter().flatten() {
+            for at in path.up.send(size_on_wire(&datagram.bytes), self.now).into_iter().flatten() {
                 self.timeline.put(at, Happening::DatagramUp(datagram.clone()));
             }
         }

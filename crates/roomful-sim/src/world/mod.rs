@@ -126,6 +126,7 @@ impl World {
     pub fn new(parameters: Parameters) -> Self {
         let start = Instant::now();
         let seed = parameters.seed;
+        roomful_media::simulated::seed_handshakes(Some(seed));
         let tokens = Tokens::new(start);
         tokens.put_room(ROOM, 100);
         let media = match parameters.media {
@@ -237,7 +238,7 @@ impl World {
                 if let Some(node) = self.node_of(session)
                     && self.nodes[node].session == Some(session)
                 {
-                    self.trace.told(&message);
+                    self.trace.told(node, &message);
                     self.feed(node, roomful_client::Input::Signal(*message));
                 }
             }
@@ -329,7 +330,7 @@ impl World {
             }
             NodeOutput::Send(message) => {
                 if let Some(session) = self.nodes[index].session {
-                    self.trace.said(&message);
+                    self.trace.said(index, &message);
                     self.fly(index, 0, Happening::SignalUp(session, Box::new(message)));
                 }
             }
@@ -348,7 +349,7 @@ impl World {
                 }
             }
             NodeOutput::Done(id, result) => {
-                self.trace.add(&[index as u8, u8::from(result.is_ok())]);
+                self.trace.add(index, &[index as u8, u8::from(result.is_ok())]);
                 self.nodes[index].watch.on_done(id, self.now);
                 self.nodes[index].on_done(id, result.as_ref().ok());
             }
