@@ -64,8 +64,8 @@ pub struct World {
 /// What a run came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// The same for two runs of one seed. With real media only where the network loses nothing: DTLS draws from the operating
-    /// system, and when a handshake is through decides what comes after it.
+    /// The same for two runs of one seed. With real media not always where the network loses packets: which stream str0m repairs or
+    /// probes first in one instant is a matter of its hash tables, and a loss strikes another packet then.
     pub trace: u64,
     /// Frames that participants got.
     pub frames_delivered: u64,

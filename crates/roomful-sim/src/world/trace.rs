@@ -67,7 +67,9 @@ impl Trace {
         match &mut message {
             ServerMessage::OfferResponse(answer) => answer.sdp.clear(),
             // Timestamps begin where the clock of the operating system says.
-            ServerMessage::ResumeResponse(response) if self.media == MediaMode::Real => response.slots.clear(),
+            ServerMessage::ResumeResponse(response) if self.media == MediaMode::Real => {
+                response.slots.clear()
+            }
             ServerMessage::QualityNotice(_)
             | ServerMessage::NetworkMetricsNotice(_)
             | ServerMessage::SlotBoundNotice(_)
