@@ -514,7 +514,9 @@ impl Room {
             None => self.participants.values().filter(receives).map(|one| one.info.id).collect(),
         };
         // Who is named twice is one recipient.
-        let recipients = request.recipients.map(|_| addressed.iter().copied().collect());
+        let mut named = BTreeSet::new();
+        let recipients = request.recipients;
+        let recipients = recipients.map(|list| list.into_iter().filter(|id| named.insert(*id)).collect());
         self.last_delivery += 1;
         let delivery = self.last_delivery;
         let notice = MessageNotice { delivery, sender: id, message: request.message, recipients };

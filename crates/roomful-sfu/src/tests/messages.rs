@@ -25,7 +25,7 @@ fn a_message_reaches_those_whom_it_names() {
     world().check(
         3,
         say("both", Some(&[2, 1, 2])),
-        "to 1+2: p3 says both to p1+p2
+        "to 1+2: p3 says both to p2+p1
          to 3: done",
     );
     world().check(1, say("nobody", Some(&[])), "to 1: done");
