@@ -31,6 +31,8 @@ pub(crate) struct Peers {
     by_ufrag: HashMap<String, ParticipantId>,
     by_address: HashMap<SocketAddr, ParticipantId>,
     deadlines: BTreeSet<(Instant, ParticipantId)>,
+    /// Used again by every turn.
+    due: Vec<ParticipantId>,
 }
 
 /// Where the outputs of peers go in one turn.
@@ -75,6 +77,7 @@ impl Peers {
             by_ufrag: HashMap::new(),
             by_address: HashMap::new(),
             deadlines: BTreeSet::new(),
+            due: Vec::new(),
         }
     }
 
@@ -195,10 +198,13 @@ impl Peers {
 
     /// Steps every peer whose time has come.
     pub(crate) fn run_timers(&mut self, turn: &mut Turn<'_>) {
-        let due = |(at, id): &(Instant, ParticipantId)| (*at <= turn.now).then_some(*id);
-        for id in self.deadlines.iter().map_while(due).collect::<Vec<_>>() {
+        let is_due = |(at, id): &(Instant, ParticipantId)| (*at <= turn.now).then_some(*id);
+        let mut due = std::mem::take(&mut self.due);
+        due.extend(self.deadlines.iter().map_while(is_due));
+        for id in due.drain(..) {
             self.step(id, turn);
         }
+        self.due = due;
     }
 
     /// Returns when the next peer's time comes.
