@@ -74,7 +74,9 @@ async fn assert_decodes(path: &Path) {
         .args(["-v", "error", "-count_frames", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0"])
         .arg(path)
         .output();
-    match within(probe).await {
+    // Another's program, whose many libraries may come from a cold disk.
+    let probed = timeout(Duration::from_secs(60), probe).await.expect("ffprobe ends");
+    match probed {
         Err(error) if error.kind() == IoErrorKind::NotFound => {
             println!("ffprobe is not on the PATH: {} is not decoded", path.display());
         }
