@@ -148,7 +148,7 @@ impl Batch {
 }
 
 /// Where datagrams leave.
-trait Link {
+pub(crate) trait Link {
     /// Sends datagrams of `segment` bytes, of which the last may be shorter, in one call.
     fn send(
         &self,
@@ -160,22 +160,6 @@ trait Link {
 
     /// Returns how many datagrams one call may have, at this moment.
     fn max_segments(&self) -> usize;
-}
-
-impl Link for Socket {
-    fn send(
-        &self,
-        source: IpAddr,
-        destination: SocketAddr,
-        contents: &[u8],
-        segment: usize,
-    ) -> io::Result<()> {
-        self.send(source, destination, contents, segment)
-    }
-
-    fn max_segments(&self) -> usize {
-        self.max_segments()
-    }
 }
 
 /// Sends a run in as few calls as the system takes. Returns how many bytes need not be sent again: all, unless there is no room for the rest.

@@ -10,6 +10,8 @@ use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
+use crate::batch::Link;
+
 /// A bound UDP socket.
 #[derive(Debug)]
 pub struct Socket {
@@ -117,9 +119,10 @@ impl Socket {
         // An empty datagram is none to hand on, but something was there.
         Ok(count.max(messages))
     }
+}
 
-    /// Sends a run of datagrams, all of `segment` bytes but the last, which may be shorter.
-    pub(crate) fn send(
+impl Link for Socket {
+    fn send(
         &self,
         source: IpAddr,
         destination: SocketAddr,
@@ -139,8 +142,7 @@ impl Socket {
         sent
     }
 
-    /// Returns how many datagrams one run may have.
-    pub(crate) fn max_segments(&self) -> usize {
+    fn max_segments(&self) -> usize {
         self.state.max_gso_segments()
     }
 }
