@@ -107,7 +107,7 @@ fn config(mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
     Ok(CONFIG.get_or_init(|| Arc::new(config)).clone())
 }
 
-/// Handshakes whose timing comes from a seed.
+/// Peers whose ids and timing come from a seed.
 #[cfg(feature = "__sim")]
 pub mod simulated {
     use std::cell::Cell;
@@ -116,10 +116,11 @@ pub mod simulated {
         static SEED: Cell<Option<u64>> = const { Cell::new(None) };
     }
 
-    /// Lets peers that are made in this thread from now on draw from a seed when they repeat messages of their handshakes, or no longer.
-    /// Their first messages are no secret then; keys still come from the operating system.
-    pub fn seed_handshakes(seed: Option<u64>) {
-        SEED.set(seed);
+    /// Lets peers that are made in this thread from now on draw the names of ICE, SSRCs, first numbers and when they repeat messages of
+    /// their handshakes from a seed. Nothing of that is a secret then; keys still come from the operating system.
+    pub fn seed_peers(seed: u64) {
+        SEED.set(Some(seed));
+        fastrand::seed(seed);
     }
 
     /// Returns another seed for each peer.

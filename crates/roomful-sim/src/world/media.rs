@@ -18,14 +18,11 @@ use crate::{Input, MediaInput, MediaOutput};
 /// How long frames may still come after the server has stopped granting them: what is on its way and in queues.
 const STOPS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Returns how long a datagram is taken to be. One seed is to be one run, but some lengths are the operating system's chance: signatures
-/// are of any length, and which stream str0m probes with decides which extensions its packets have. So messages of DTLS (RFC 7983 §7)
-/// count as long as they may be, and all others in steps.
+/// Returns how long a datagram is taken to be: signatures are of any length, so messages of DTLS (RFC 7983 §7) count as long as they may be.
 const fn size_on_wire(bytes: &[u8]) -> usize {
-    const STEP: usize = 32;
     match bytes {
         [20..=63, ..] => 1200,
-        _ => bytes.len().next_multiple_of(STEP),
+        _ => bytes.len(),
     }
 }
 

@@ -64,8 +64,8 @@ pub struct World {
 /// What a run came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// The same for two runs of one seed. With real media not always where the network loses packets: which stream str0m repairs or
-    /// probes first in one instant is a matter of its hash tables, and a loss strikes another packet then.
+    /// The same for two runs of one seed. With real media only in a process whose hash tables have the order of the seed too, as the
+    /// command `sim` arranges on Linux: str0m walks its streams in that order, so a loss strikes another packet otherwise.
     pub trace: u64,
     /// Frames that participants got.
     pub frames_delivered: u64,
@@ -126,7 +126,7 @@ impl World {
     pub fn new(parameters: Parameters) -> Self {
         let start = Instant::now();
         let seed = parameters.seed;
-        roomful_media::simulated::seed_handshakes(Some(seed));
+        roomful_media::simulated::seed_peers(seed);
         let tokens = Tokens::new(start);
         tokens.put_room(ROOM, 100);
         let media = match parameters.media {
@@ -166,7 +166,7 @@ impl World {
             model: Model::default(),
             tags: Tags::default(),
             random,
-            trace: Trace::new(parameters.media),
+            trace: Trace::default(),
             wire: Wire::default(),
             frames_delivered: 0,
             refused: BTreeMap::new(),
@@ -349,7 +349,7 @@ impl World {
                 }
             }
             NodeOutput::Done(id, result) => {
-                self.trace.add(index, &[index as u8, u8::from(result.is_ok())]);
+                self.trace.add(&[index as u8, u8::from(result.is_ok())]);
                 self.nodes[index].watch.on_done(id, self.now);
                 self.nodes[index].on_done(id, result.as_ref().ok());
             }
@@ -566,7 +566,5 @@ mod tests {
             assert_ne!(report.frames_delivered, 0);
             assert_eq!(report, play(MediaMode::Faked, seed));
         }
-        let real = || World::all_to_all(MediaMode::Real, 3, Duration::from_secs(5)).run();
-        assert_eq!(real().trace, real().trace);
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "a command that prints what it saw")]
 
+mod entropy;
+
 use std::{
     process::ExitCode,
     time::{Duration, Instant},
@@ -42,7 +44,7 @@ fn play(media: MediaMode, seeds: std::ops::Range<u64>) -> ExitCode {
     for seed in seeds {
         let parameters = Parameters::from_seed(media, seed);
         println!("{parameters}");
-        let report = World::new(parameters).run();
+        let report = entropy::with_seed(seed, move || World::new(parameters).run());
         println!(
             "  ok: {} frames in {:.0?}, trace {:016x}",
             report.frames_delivered, report.virtual_time, report.trace
