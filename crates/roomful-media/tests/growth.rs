@@ -56,6 +56,7 @@ fn nothing_grows_and_str0m_says_nothing_of_media_however_long_it_lasts() {
         }
     }
     assert!(server.is_connected());
+    assert_eq!(server.packets_withheld(), 0, "str0m wanted to send media");
     let grown = dhat::HeapStats::get().curr_bytes.saturating_sub(after_a_while);
     assert!(grown < 4096, "{grown} bytes in fifty minutes");
 }

@@ -11,7 +11,7 @@ mod peers;
 mod shard;
 
 pub use roomful_media::{Datagram, Datagrams};
-pub use shard::{Output, Shard, ShardStats};
+pub use shard::{DATAGRAM_MAX, Output, Shard, ShardStats};
 
 #[cfg(test)]
 mod tests;

@@ -51,12 +51,15 @@ pub struct ShardStats {
     pub bytes_sent: u64,
     /// What of them receivers said that they got.
     pub bytes_acknowledged: u64,
-    /// Datagrams that belonged to nobody.
+    /// Datagrams that belonged to nobody, or were longer than [`DATAGRAM_MAX`].
     pub datagrams_ignored: u64,
 }
 
 /// Bytes that are sealed before they are sent: no more than what may wait for a full socket. Whoever is not served by then is next.
 const OUTGOING_MAX: usize = 4 << 20;
+
+/// Longest datagram that is taken in, in bytes: none of a client's is longer on an Ethernet, and a longer one could not be passed on.
+pub const DATAGRAM_MAX: usize = 1500;
 
 /// Packets that are sent again in one turn, to everybody together; each peer is bounded by itself. Who misses more has to ask again.
 pub(crate) const MISSING_MAX: usize = 1 << 16;
@@ -113,6 +116,10 @@ impl Shard {
     /// Takes a datagram in. What came with it is forwarded by the next [`handle_timeout`](Self::handle_timeout).
     pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant) {
         self.now = self.now.max(now);
+        if datagram.bytes.len() > DATAGRAM_MAX {
+            self.stats.datagrams_ignored += 1;
+            return;
+        }
         let (peers, mut turn) = self.turn();
         peers.receive(datagram, &mut turn);
     }
@@ -165,11 +172,11 @@ impl Shard {
     fn forward(&mut self) {
         let Self { peers, forwarder, outgoing, is_blocked, missing, owing, now, .. } = self;
         let mut egress = PeerEgress { peers, outgoing, owing, is_blocked: *is_blocked, now: *now };
-        if *is_blocked {
-            // Whoever misses them asks again.
-            missing.clear();
-        }
         for Missing { peer, mid, number, round_trip } in missing.drain(..) {
+            if !egress.has_room() {
+                // Whoever misses the rest asks again.
+                break;
+            }
             forwarder.repair((peer, mid), number, round_trip, &mut egress, *now);
         }
         forwarder.forward(&mut egress, *now);

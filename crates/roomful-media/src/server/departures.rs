@@ -37,6 +37,9 @@ pub struct Traffic {
 /// Packets that are remembered: at 10 Mbit/s what leaves in a second, several round trips.
 const KEPT: u64 = 1024;
 
+/// What left longer ago is not on its way any more; a report about it says nothing of the path as it is.
+const TIMELY: Duration = Duration::from_secs(10);
+
 impl Departures {
     /// Returns a time as it is kept: since the first departure, in microseconds.
     pub(super) fn time(&mut self, now: Instant) -> u32 {
@@ -76,9 +79,10 @@ impl Departures {
                 continue;
             }
             let departure = &mut self.ring[((self.next - behind) % KEPT) as usize];
-            // Nothing arrives before it has left.
-            let is_possible = (passed.as_micros() as u32).wrapping_sub(departure.at).cast_signed() >= 0;
-            if is_possible && !std::mem::replace(&mut departure.is_acknowledged, true) {
+            let ago = (passed.as_micros() as u32).wrapping_sub(departure.at);
+            if u128::from(ago) <= TIMELY.as_micros()
+                && !std::mem::replace(&mut departure.is_acknowledged, true)
+            {
                 self.traffic.acknowledged += u64::from(departure.bytes);
             }
         }
@@ -126,13 +130,25 @@ mod tests {
         assert_eq!(departures.take_traffic(), Traffic { sent: 500, acknowledged: 400 });
     }
 
+    #[test]
+    fn what_left_long_ago_is_over() {
+        let (mut departures, start) =
+            (Departures::default(), Instant::now().checked_sub(TIMELY * 2).expect("up for long"));
+        let at = departures.time(start);
+        departures.note(100, true, at);
+        let at = departures.time(start + TIMELY * 2);
+        departures.note(10, true, at);
+        report(&mut departures, 0, &[true; 2]);
+        assert_eq!(departures.take_traffic(), Traffic { sent: 110, acknowledged: 10 });
+    }
+
     proptest! {
         #[test]
         fn never_more_arrives_than_left(
             steps in prop::collection::vec((0..300_u16, any::<u16>(), prop::collection::vec(any::<bool>(), 1..400)), 1..40),
         ) {
             let (mut departures, now) = (Departures::default(), Instant::now());
-        let at = departures.time(now);
+            let at = departures.time(now);
             let mut all = Traffic::default();
             for (count, first, statuses) in steps {
                 (0..count).for_each(|_| departures.note(10, true, at));

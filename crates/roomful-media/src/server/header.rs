@@ -76,11 +76,6 @@ impl ExtensionIds {
         }
     }
 
-    /// Returns whether packets may say when they leave.
-    pub(super) const fn has_send_time(&self) -> bool {
-        self.send_time.is_some()
-    }
-
     fn read(&self, block: &[u8], extensions: &mut Extensions) {
         let Some((head, mut elements)) = block.split_first_chunk::<4>() else { return };
         let form = u16::from_be_bytes([head[0], head[1]]);

@@ -14,7 +14,7 @@ mod sender;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     ops::Range,
     time::{Duration, Instant, SystemTime},
@@ -46,7 +46,7 @@ use outgoing::Path;
 pub use outgoing::{Datagrams, Outgoing};
 use receiver::{Receiver, SenderTime};
 use reports::Bundle;
-use sender::{Sender, Wire};
+use sender::{Sender, Stamp, Wire};
 
 /// One client's media at the server. str0m does ICE, DTLS and session descriptions; RTP and RTCP are ours.
 #[derive(Debug)]
@@ -66,6 +66,10 @@ pub struct ServerPeer {
     path: Option<Path>,
     /// Who nominates the pair at this moment.
     nominating: Option<SocketAddr>,
+    /// The source of ours that feedback speaks for.
+    own: Option<u32>,
+    /// Every section that was ever negotiated.
+    mids: BTreeSet<Mid>,
     ids: ExtensionIds,
     /// What each payload type that comes is, and whether it is of repairs.
     codecs: BTreeMap<u8, (Codec, bool)>,
@@ -93,7 +97,7 @@ pub struct ServerPeer {
     start: Instant,
     outputs: VecDeque<Output>,
     /// Packets that str0m would have sent under keys of its own.
-    dropped: u64,
+    withheld: u64,
     now: Instant,
 }
 
@@ -204,6 +208,9 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Most media sections of one offer: twice the slots, and as many again for sending. Every poll of a peer walks over them.
 const SECTIONS_MAX: usize = 256;
 
+/// Most sections that a client names in its whole stay: numbers of one that is gone live on as long as the keys do. Clients use sections again.
+const MIDS_MAX: usize = 2 * SECTIONS_MAX;
+
 impl ServerPeer {
     /// Makes a peer that clients reach at these addresses.
     ///
@@ -236,6 +243,8 @@ impl ServerPeer {
             secured: None,
             path: None,
             nominating: None,
+            own: None,
+            mids: BTreeSet::new(),
             ids: ExtensionIds::default(),
             codecs: BTreeMap::new(),
             receiver: Receiver::new(now),
@@ -255,7 +264,7 @@ impl ServerPeer {
             wall,
             start: now,
             outputs: VecDeque::new(),
-            dropped: 0,
+            withheld: 0,
             now,
         }
     }
@@ -265,17 +274,15 @@ impl ServerPeer {
     /// # Errors
     /// [`MediaError::BadDescription`] when it cannot be followed; the sections are as before then, the association may have ended.
     pub fn accept_offer(&mut self, sdp: &str, pairs: &[(Mid, Mid)]) -> Result<String, MediaError> {
-        if sdp.matches("\nm=").count() > SECTIONS_MAX {
+        let named = sdp.lines().filter_map(mid_of).filter(|mid| !self.mids.contains(mid));
+        if sdp.matches("\nm=").count() > SECTIONS_MAX || self.mids.len() + named.count() > MIDS_MAX {
             return Err(MediaError::BadDescription);
         }
         let offer = SdpOffer::from_sdp_string(sdp).map_err(|_| MediaError::BadDescription)?;
         self.rtc_was_called = true;
         let answer = self.rtc.sdp_api().accept_offer(offer).map_err(|_| MediaError::BadDescription)?;
         let answer = answer.to_sdp_string();
-        answer
-            .lines()
-            .filter_map(|line| Mid::new(line.strip_prefix("a=mid:")?).ok())
-            .for_each(|mid| self.learn(mid));
+        answer.lines().filter_map(mid_of).for_each(|mid| self.learn(mid));
         if let Some(secured) = &mut self.secured {
             self.sender.bind(&mut secured.sealer);
         }
@@ -285,6 +292,7 @@ impl ServerPeer {
     /// Notes what was negotiated for a section: numbers, names and sources are those of the answer.
     #[expect(clippy::wildcard_enum_match_arm, reason = "str0m knows more codecs than we offer")]
     fn learn(&mut self, mid: Mid) {
+        self.mids.insert(mid);
         let Some(media) = self.rtc.media(rtc::mid_to(mid)) else { return };
         self.ids.learn(media.remote_extmap());
         let kind = if media.kind().is_audio() { MediaKind::Audio } else { MediaKind::Video };
@@ -308,16 +316,33 @@ impl ServerPeer {
                 payload_types.push((codec, main, repair));
             }
         }
-        let is_numbered = media.remote_extmap().id_of(Extension::TransportSequenceNumber).is_some();
+        let has = |extension| media.remote_extmap().id_of(extension).is_some();
+        let stamp = if has(Extension::TransportSequenceNumber) {
+            Stamp::Number
+        } else if has(Extension::AbsoluteSendTime) {
+            Stamp::Time
+        } else {
+            Stamp::Nothing
+        };
         let mut api = self.rtc.direct_api();
         let sent = api.stream_tx_by_mid(rtc::mid_to(mid), None);
         if let Some((main, repair)) = sent.map(|stream| (*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc))) {
-            self.sender.add_section((mid, kind), (main, repair), &cname, payload_types, is_numbered);
+            self.speak_for(main, &cname);
+            self.sender.add_section((mid, kind), (main, repair), &cname, payload_types, stamp);
             return;
         }
         let received = api.stream_rx_by_mid(rtc::mid_to(mid), None);
         let declared = received.map(|stream| (*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc)));
         self.receiver.add_section(mid, kind, declared);
+        self.speak_for(NOBODY, &cname);
+    }
+
+    /// Notes a source of ours, for which feedback may speak. The first that there is does so from then on.
+    fn speak_for(&mut self, ssrc: u32, cname: &str) {
+        if matches!(self.own, None | Some(NOBODY)) && self.own != Some(ssrc) {
+            self.own = Some(ssrc);
+            self.bundle.speak_for(ssrc, cname);
+        }
     }
 
     /// Returns the ICE user name fragment by which the client's first packets are known; may change with every offer.
@@ -338,6 +363,12 @@ impl ServerPeer {
     #[must_use]
     pub const fn is_connected(&self) -> bool {
         self.is_connected
+    }
+
+    /// Returns how many packets of str0m's were held back: it should make none, and they would be under keys of its own.
+    #[must_use]
+    pub const fn packets_withheld(&self) -> u64 {
+        self.withheld
     }
 
     /// Returns where the client's media goes, once ICE has nominated it.
@@ -456,7 +487,7 @@ impl ServerPeer {
                 Ok(str0m::Output::Transmit(transmit))
                     if matches!(transmit.contents.first(), Some(128..=191)) =>
                 {
-                    self.dropped += 1;
+                    self.withheld += 1;
                 }
                 Ok(str0m::Output::Transmit(transmit)) => {
                     let path = (transmit.source, transmit.destination);
@@ -494,11 +525,11 @@ impl ServerPeer {
         all.fold(self.rtc_deadline, Instant::min)
     }
 
-    /// Returns the time as packets say it where they are not numbered: receivers need it for the same thing. They know differences only, so any clock will do.
-    fn send_time(&self) -> Option<u32> {
+    /// Returns the time as packets say it. They know differences only, so any clock will do.
+    fn send_time(&self) -> u32 {
         let passed = self.now.saturating_duration_since(self.start);
-        let fraction = || ((passed.as_nanos() << 18) / 1_000_000_000) as u32 & 0x00ff_ffff;
-        self.ids.has_send_time().then(fraction)
+        let fraction = (u64::from(passed.subsec_nanos()) << 18) / 1_000_000_000;
+        ((passed.as_secs() << 18) | fraction) as u32 & 0x00ff_ffff
     }
 
     fn on_event(&mut self, event: &Event) {
@@ -557,7 +588,7 @@ impl ServerPeer {
         let (codec, is_repair) = *self.codecs.get(&header.payload_type)?;
         let end = payload.end;
         let placed = self.receiver.place(&header, index, &packet[payload], is_repair, self.now)?;
-        let captured = placed.report.and_then(|report| report.captured(header.timestamp, placed.clock_rate));
+        let captured = placed.report.map(|report| report.captured(header.timestamp, placed.clock_rate));
         let packet = ReceivedPacket {
             mid: placed.mid,
             rid: placed.rid,
@@ -617,7 +648,7 @@ impl ServerPeer {
             self.estimate_at = now + ESTIMATE_INTERVAL;
             self.outputs.push_back(Output::Estimated(available));
         }
-        let (own, mut bundle) = (self.sender.own_ssrc(), std::mem::take(&mut self.bundle));
+        let (own, mut bundle) = (self.own.unwrap_or(NOBODY), std::mem::take(&mut self.bundle));
         self.sender.report(now, wall, &mut bundle);
         if self.report_at <= now {
             self.report_at = now + REPORT_INTERVAL;
@@ -687,6 +718,14 @@ impl reports::Listener for ServerPeer {
     fn on_picture_loss(&mut self, ssrc: u32) {
         self.outputs.extend(self.sender.section(ssrc).map(Output::KeyframeRequest));
     }
+}
+
+/// Who speaks while nothing is sent to the client.
+const NOBODY: u32 = 1;
+
+/// Returns the section that a line of a session description names (RFC 5888 §4).
+fn mid_of(line: &str) -> Option<Mid> {
+    Mid::new(line.strip_prefix("a=mid:")?).ok()
 }
 
 /// The most that sealing adds to an RTCP packet.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use roomful_srtp::ReplayWindow;
@@ -48,12 +48,10 @@ pub(super) struct SenderTime {
 }
 
 impl SenderTime {
-    /// Returns when something with this RTP timestamp was captured.
-    pub(super) fn captured(self, timestamp: u32, clock_rate: u32) -> Option<SystemTime> {
+    /// Returns when something with this RTP timestamp was captured, on the same clock.
+    pub(super) fn captured(self, timestamp: u32, clock_rate: u32) -> u64 {
         let ticks = timestamp.wrapping_sub(self.rtp).cast_signed();
-        let distance = Duration::from_secs_f64(f64::from(ticks.unsigned_abs()) / f64::from(clock_rate));
-        let reported = ntp::to_system_time(self.ntp)?;
-        if ticks < 0 { reported.checked_sub(distance) } else { reported.checked_add(distance) }
+        ntp::moved(self.ntp, ticks, clock_rate)
     }
 }
 
@@ -64,8 +62,10 @@ struct Encoding {
     clock_rate: u32,
     is_repaired: bool,
     seen: ReplayWindow,
-    /// The source before it, and until when packets of that one are late and nothing else.
-    former: Option<(u32, Instant)>,
+    /// The source of its repairs, once one came.
+    repair_ssrc: Option<u32>,
+    /// The sources before it, its own and that of its repairs, and until when packets of these are late and nothing else.
+    former: Option<([Option<u32>; 2], Instant)>,
     /// Added to what its sender counts: another source goes on behind the one before it.
     offset: i64,
     first: u64,
@@ -119,7 +119,8 @@ impl Receiver {
         let kind = *self.sections.get(&source.mid)?;
         let key = (source.mid, source.rid);
         if source.is_repair {
-            let encoding = self.encodings.get_mut(&key)?;
+            let encoding = self.encodings.get_mut(&key).filter(|one| !one.is_former(header.ssrc, now))?;
+            encoding.repair_ssrc = Some(header.ssrc);
             let (number, payload) = payload.split_first_chunk()?;
             let sequence = encoding.extend(u16::from_be_bytes(*number))?;
             return encoding.take(sequence, now).then(|| encoding.placed(source, sequence, payload));
@@ -134,10 +135,10 @@ impl Receiver {
             .entry(key)
             .or_insert_with(|| Encoding::new(header.ssrc, clock_rate, is_repaired, index, 0));
         if encoding.ssrc != header.ssrc {
-            if encoding.former.is_some_and(|(former, until)| former == header.ssrc && now < until) {
+            if encoding.is_former(header.ssrc, now) {
                 return None;
             }
-            let former = Some((encoding.ssrc, now + LATE));
+            let former = Some(([Some(encoding.ssrc), encoding.repair_ssrc], now + LATE));
             let behind = encoding.seen.highest().map_or(0, |highest| highest + RESTART_GAP);
             *encoding = Encoding::new(
                 header.ssrc,
@@ -175,7 +176,8 @@ impl Receiver {
 
     /// Takes in what a sender says of its time.
     pub(super) fn on_sender_report(&mut self, ssrc: u32, time: SenderTime, now: Instant) {
-        if let Some(encoding) = self.by_ssrc(ssrc) {
+        // Whoever has no clock says zero (RFC 3550 §6.4.1).
+        if let Some(encoding) = self.by_ssrc(ssrc).filter(|_| time.ntp != 0) {
             encoding.report = Some((time, now));
         }
     }
@@ -243,6 +245,7 @@ impl Encoding {
             clock_rate,
             is_repaired,
             seen: ReplayWindow::new(),
+            repair_ssrc: None,
             former: None,
             offset,
             first,
@@ -254,6 +257,11 @@ impl Encoding {
             missing: Missing::default(),
             report: None,
         }
+    }
+
+    /// Returns whether a source was replaced so lately that what comes of it is late.
+    fn is_former(&self, ssrc: u32, now: Instant) -> bool {
+        self.former.is_some_and(|(former, until)| former.contains(&Some(ssrc)) && now < until)
     }
 
     /// Returns a number as the source counts.

@@ -30,12 +30,16 @@ pub(super) trait Listener {
     fn on_picture_loss(&mut self, ssrc: u32);
 }
 
+/// Reports about the whole transport that one datagram may have: each is up to a thousand steps of work, in a few bytes.
+const ARRIVALS_MAX: usize = 4;
+
 /// Sources that one request for full pictures may name.
 const FIR_MAX: usize = 16;
 
 /// Takes a packet apart that SRTCP opened. What is damaged or unknown in it is passed over. A good-bye changes nothing: browsers send
 /// it for encodings that they only pause.
 pub(super) fn hear(bytes: &[u8], listener: &mut impl Listener) {
+    let mut arrivals = 0;
     for packet in packets(bytes) {
         match packet[1] {
             SenderReport::PACKET_TYPE => {
@@ -52,7 +56,10 @@ pub(super) fn hear(bytes: &[u8], listener: &mut impl Listener) {
                 let Ok(feedback) = TransportFeedback::parse(packet) else { continue };
                 if let Ok(nack) = feedback.parse_fci::<Nack<'_>>() {
                     listener.on_nack(feedback.media_ssrc(), &mut nack.entries());
-                } else if let Ok(report) = feedback.parse_fci::<Twcc<'_>>() {
+                } else if arrivals < ARRIVALS_MAX
+                    && let Ok(report) = feedback.parse_fci::<Twcc<'_>>()
+                {
+                    arrivals += 1;
                     listener.on_arrivals(&report);
                 }
             }
@@ -147,6 +154,8 @@ pub(super) struct Bundle {
     bytes: Vec<u8>,
     /// Where each datagram but the last ends.
     ends: Vec<usize>,
+    /// What stands first in a datagram that does not begin with a report: an empty one, and who makes it.
+    opening: Vec<u8>,
 }
 
 /// What fits into a datagram on any path, tag and index taken off.
@@ -156,10 +165,19 @@ const DATAGRAM: usize = 1150;
 const BLOCKS: usize = 31;
 
 impl Bundle {
+    /// Says for whom everything speaks that is not a report of a source of ours. Every datagram begins with a report, as it must unless both
+    /// sides agreed on less (RFC 3550 §6.1, RFC 5506 §5), and names its maker.
+    pub(super) fn speak_for(&mut self, own: u32, cname: &str) {
+        self.opening.clear();
+        self.opening.extend([0x80, ReceiverReport::PACKET_TYPE, 0, 1]);
+        self.opening.extend(own.to_be_bytes());
+        self.opening.extend(description(own, cname));
+    }
+
     /// Adds a report of our own, and who makes it.
     pub(super) fn add_sender_report(&mut self, sent: &Sent, description: &[u8]) {
         const WORDS: u8 = 6;
-        self.make_room(4 + 4 * usize::from(WORDS) + description.len());
+        self.make_room(4 + 4 * usize::from(WORDS) + description.len(), true);
         self.bytes.extend([0x80, SenderReport::PACKET_TYPE, 0, WORDS]);
         self.bytes.extend(sent.ssrc.to_be_bytes());
         self.bytes.extend(sent.time.ntp.to_be_bytes());
@@ -203,7 +221,7 @@ impl Bundle {
     ///
     /// * `most`: how long it is at most.
     pub(super) fn add_with(&mut self, most: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        self.make_room(most);
+        self.make_room(most, false);
         write(&mut self.bytes);
     }
 
@@ -221,18 +239,23 @@ impl Bundle {
 
     fn add(&mut self, packet: &dyn RtcpPacketWriter) {
         let Ok(size) = packet.calculate_size() else { return };
-        self.make_room(size);
+        self.make_room(size, false);
         let start = self.bytes.len();
         self.bytes.resize(start + size, 0);
         packet.write_into_unchecked(&mut self.bytes[start..]);
     }
 
-    /// Begins the next datagram when so much does not fit into this one.
-    fn make_room(&mut self, size: usize) {
+    /// Begins the next datagram when so much does not fit into this one, and opens it for what is no report of a source of ours.
+    fn make_room(&mut self, size: usize, is_report: bool) {
         let start = self.ends.last().copied().unwrap_or_default();
         let length = self.bytes.len() - start;
         if length > 0 && length + size > DATAGRAM {
             self.ends.push(self.bytes.len());
+        } else if length > 0 {
+            return;
+        }
+        if !is_report {
+            self.bytes.extend_from_slice(&self.opening);
         }
     }
 }

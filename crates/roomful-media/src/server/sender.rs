@@ -37,7 +37,7 @@ pub(super) struct Wire<'a> {
     pub(super) path: Path,
     pub(super) ids: &'a ExtensionIds,
     /// When everything leaves, as packets say it where they are not numbered over the whole transport.
-    pub(super) send_time: Option<u32>,
+    pub(super) send_time: u32,
     pub(super) sealer: &'a mut Sealer,
     pub(super) outgoing: &'a mut Outgoing,
 }
@@ -53,8 +53,7 @@ struct Slot {
     kind: MediaKind,
     /// Of each codec that was negotiated, and of its repairs.
     payload_types: Vec<(Codec, u8, Option<u8>)>,
-    /// Whether its packets are numbered over the whole transport. Firefox does not ask for it on audio.
-    is_numbered: bool,
+    stamp: Stamp,
     /// Where it is sealed, and where its repairs are, once there are keys.
     streams: Option<(StreamHandle, Option<StreamHandle>)>,
     next_repair: u64,
@@ -71,6 +70,16 @@ struct Slot {
     /// The latest sender reports, by what receivers repeat of them.
     sent_reports: [u32; REPORTS_KEPT],
     next_report: usize,
+}
+
+/// What the packets of a section say of their way, as was negotiated for it. Firefox asks for no numbers on audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stamp {
+    /// Their number over the whole transport.
+    Number,
+    /// When they leave: receivers need one of the two, not both.
+    Time,
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +144,7 @@ impl Sender {
         (ssrc, repair_ssrc): (u32, Option<u32>),
         cname: &str,
         payload_types: Vec<(Codec, u8, Option<u8>)>,
-        is_numbered: bool,
+        stamp: Stamp,
     ) {
         self.by_ssrc.insert(ssrc, mid);
         self.by_ssrc.extend(repair_ssrc.map(|ssrc| (ssrc, mid)));
@@ -149,7 +158,7 @@ impl Sender {
             description: reports::description(ssrc, cname),
             kind,
             payload_types,
-            is_numbered,
+            stamp,
             streams: None,
             next_repair: 1,
             packets: 0,
@@ -174,14 +183,19 @@ impl Sender {
         }
     }
 
-    /// Returns a source to speak for in reports that are about others.
-    pub(super) fn own_ssrc(&self) -> u32 {
-        self.slots.first().map_or(1, |slot| slot.ssrc)
-    }
-
-    #[cfg(feature = "__fuzz")]
+    #[cfg(any(test, feature = "__fuzz"))]
     pub(super) fn sources(&self) -> impl Iterator<Item = u32> {
         self.by_ssrc.keys().copied()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_pair(&self, ssrc: u32, repair: u32) -> bool {
+        self.slots.iter().any(|slot| slot.ssrc == ssrc && slot.repair_ssrc == Some(repair))
+    }
+
+    #[cfg(test)]
+    pub(super) fn description(&self, ssrc: u32) -> Option<&[u8]> {
+        self.slots.iter().find(|slot| slot.ssrc == ssrc).map(|slot| &slot.description[..])
     }
 
     /// Returns the section that a source is the media of; repairs are not.
@@ -229,8 +243,8 @@ impl Sender {
                 ssrc: slot.ssrc,
                 extensions: Extensions {
                     mid: slot.heard.is_none().then_some(packet.mid),
-                    transport_sequence: slot.is_numbered.then(|| departures.next()),
-                    send_time: wire.send_time.filter(|_| !slot.is_numbered),
+                    transport_sequence: (slot.stamp == Stamp::Number).then(|| departures.next()),
+                    send_time: (slot.stamp == Stamp::Time).then_some(wire.send_time),
                     passed: *packet.extensions,
                     ..Extensions::default()
                 },
@@ -240,7 +254,7 @@ impl Sender {
             if bytes == 0 {
                 continue;
             }
-            departures.note(bytes, slot.is_numbered, at);
+            departures.note(bytes, slot.stamp == Stamp::Number, at);
             slot.packets += 1;
             slot.octets += packet.payload.len() as u64;
             if slot.latest.is_some_and(|latest| latest.is_of(packet.timestamp, packet.captured)) {
@@ -276,8 +290,8 @@ impl Sender {
             ssrc,
             extensions: Extensions {
                 mid: (!slot.repairs_are_known).then_some(packet.mid),
-                transport_sequence: slot.is_numbered.then(|| self.departures.next()),
-                send_time: wire.send_time.filter(|_| !slot.is_numbered),
+                transport_sequence: (slot.stamp == Stamp::Number).then(|| self.departures.next()),
+                send_time: (slot.stamp == Stamp::Time).then_some(wire.send_time),
                 passed: *packet.extensions,
                 ..Extensions::default()
             },
@@ -286,7 +300,7 @@ impl Sender {
         let bytes = seal(&header, &[&original, packet.payload], 0, (stream, sequence), wire);
         if bytes > 0 {
             let at = self.departures.time(now);
-            self.departures.note(bytes, slot.is_numbered, at);
+            self.departures.note(bytes, slot.stamp == Stamp::Number, at);
         }
     }
 

@@ -1,5 +1,9 @@
 //! The RTP layer without a network: placing, repairing, reporting.
 
+mod negotiated;
+mod reception;
+mod sending;
+
 use proptest::prelude::*;
 use roomful_srtp::{KeyingMaterial, Opener, Profile, Sealer};
 use rtcp_types::{Nack, TransportFeedback, prelude::*};
@@ -112,7 +116,13 @@ impl Slot {
         let opener = Opener::new(&keys.server);
         let (mut sender, mut sealer) = (Sender::default(), Sealer::new(keys.server));
         let payload_types = vec![(Codec::Vp8, 96, Some(97))];
-        sender.add_section((mid("v"), MediaKind::Video), (SSRC, Some(REPAIR)), "cname", payload_types, false);
+        sender.add_section(
+            (mid("v"), MediaKind::Video),
+            (SSRC, Some(REPAIR)),
+            "cname",
+            payload_types,
+            Stamp::Nothing,
+        );
         sender.bind(&mut sealer);
         let outgoing = Outgoing::new();
         Self { sender, sealer, opener, outgoing, now: Instant::now() }
@@ -121,7 +131,7 @@ impl Slot {
     fn with<T>(&mut self, what: impl FnOnce(&mut Sender, &mut Wire<'_>, Instant) -> T) -> T {
         let Self { sender, sealer, outgoing, now, .. } = self;
         let path = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
-        let (ids, send_time) = (&ExtensionIds::default(), None);
+        let (ids, send_time) = (&ExtensionIds::default(), 0);
         what(sender, &mut Wire { path, ids, send_time, sealer, outgoing }, *now)
     }
 
@@ -174,6 +184,15 @@ fn the_parts_of_a_frame_leave_as_one_run_though_some_are_a_byte_longer() {
     assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [5, 2]);
     let payloads: Vec<Vec<u8>> = runs.concat().into_iter().map(|(_, _, payload)| payload).collect();
     assert_eq!(payloads, parts, "padding is none of it");
+}
+
+#[test]
+fn one_datagram_reports_about_the_whole_transport_a_few_times_at_most() {
+    // 8,191 packets that did not come, in a run of two bytes.
+    let feedback = [0x8f, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0x1f, 0xff, 0, 0, 0, 0, 0x1f, 0xff, 0, 0];
+    let mut ear = Ear::default();
+    reports::hear(&feedback.repeat(60), &mut ear);
+    assert_eq!(ear.0, ["8191 arrivals"; 4]);
 }
 
 /// Notes what is heard.

@@ -174,13 +174,16 @@ pub(super) struct Spare(Vec<Vec<u8>>);
 /// Buffers that wait for their next use; what is beyond is given back to the system.
 const SPARE_MAX: usize = 1 << 12;
 
+/// A buffer that grew beyond a datagram's size is not kept: the history counts what is in a buffer, not how long it is.
+const SPARE_SIZE_MAX: usize = 2048;
+
 impl Spare {
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.0.pop().unwrap_or_default()
     }
 
     pub(super) fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.0.len() < SPARE_MAX {
+        if self.0.len() < SPARE_MAX && buffer.capacity() <= SPARE_SIZE_MAX {
             buffer.clear();
             self.0.push(buffer);
         }

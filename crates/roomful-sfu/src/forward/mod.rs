@@ -42,8 +42,8 @@ pub struct Forwarder {
     /// Sections whose occupant has gone.
     left: Vec<(ParticipantId, Mid)>,
     notices: VecDeque<MediaNotice>,
-    /// Turns so far: who is served first changes with each.
-    turns: usize,
+    /// Who is served first, among those that get something; another one in each turn.
+    first: usize,
     /// Used again in every turn: who gets something, and the share of one slot.
     targets: Vec<usize>,
     share: Vec<Reference>,
@@ -243,8 +243,12 @@ impl Forwarder {
     pub fn keyframe_requested(&mut self, peer: ParticipantId, mid: Mid, now: Instant) {
         let Some(taker) = self.taker(peer, mid) else { return };
         let slot = &self.subscribers[taker.subscriber].slots[taker.slot];
+        let (layer, awaited) = (slot.layer(), slot.awaited());
         if let Some(source) = slot.occupant() {
-            self.owe_keyframe(source, slot.layer(), |requests| requests.want(now));
+            // One that is to come and did not may be the reason.
+            for rid in std::iter::once(layer).chain(awaited.filter(|awaited| *awaited != layer)) {
+                self.owe_keyframe(source, rid, |requests| requests.want(now));
+            }
         }
     }
 
@@ -327,24 +331,25 @@ impl Forwarder {
         // Whoever comes first gets the shortest delay; taking turns shares it.
         let mut targets = std::mem::take(&mut self.targets);
         if !targets.is_empty() {
-            let first = self.turns % targets.len();
+            let first = self.first % targets.len();
             targets.rotate_left(first);
-            self.turns = self.turns.wrapping_add(1);
         }
-        let mut is_done = true;
+        let (mut served, count) = (0, targets.len());
         for target in targets.drain(..) {
             if egress.has_room() {
                 self.serve(target, egress, now);
+                served += 1;
             } else {
-                // The next turn begins with others.
                 self.subscribers[target].due.clear();
-                is_done = false;
             }
         }
         self.targets = targets;
-        if !is_done {
+        if served < count {
+            // Whoever was left out comes first next time.
+            self.first = self.first.wrapping_add(served);
             return;
         }
+        self.first = self.first.wrapping_add(count.min(1));
         for place in self.fresh.drain(..) {
             if let Some(source) = self.sources.get_mut(place) {
                 source.settle();
@@ -383,8 +388,8 @@ impl Forwarder {
                 Some(Change::Switched) => {
                     notices.push_back(MediaNotice::Switched { peer, mid, source: source.id, layer });
                 }
-                Some(Change::Cut) if slot.is_waiting() => starved.push((occupant, layer)),
-                Some(Change::Cut) | None => {}
+                Some(Change::Cut) => starved.extend(slot.awaited().map(|awaited| (occupant, awaited))),
+                None => {}
             }
             if !share.is_empty() {
                 *forwarded += share.len() as u64;
@@ -401,10 +406,11 @@ impl Forwarder {
     }
 
     fn request_keyframes(&mut self, egress: &mut impl Egress, now: Instant) {
-        let sources = &mut self.sources;
-        self.owing.retain(|(place, rid)| {
+        let Self { sources, subscribers, owing, .. } = self;
+        owing.retain(|(place, rid)| {
             let Some(source) = sources.get_mut(*place) else { return false };
-            let is_idle = source.takers.is_empty() || !source.enabled;
+            let takes = |taker: &Taker| subscribers[taker.subscriber].slots[taker.slot].takes(*rid);
+            let is_idle = !source.enabled || !source.takers.iter().any(takes);
             let (peer, mid) = (source.peer, source.mid);
             let requests = &mut source.encoding_mut(*rid).keyframe;
             if is_idle {

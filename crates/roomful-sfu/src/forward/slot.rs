@@ -140,6 +140,16 @@ impl Slot {
         self.current.unwrap_or(self.wanted)
     }
 
+    /// Returns the encoding that is wanted while it does not come.
+    pub(super) fn awaited(&self) -> Option<Rid> {
+        (self.current != Some(self.wanted)).then_some(self.wanted)
+    }
+
+    /// Returns whether an encoding comes or is waited for.
+    pub(super) fn takes(&self, rid: Rid) -> bool {
+        self.wanted == rid || self.current == Some(rid)
+    }
+
     /// Returns whether it waits for a packet to begin with.
     pub(super) const fn is_waiting(&self) -> bool {
         self.current.is_none()

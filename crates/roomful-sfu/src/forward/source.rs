@@ -129,11 +129,15 @@ impl Source {
 
     fn is_of_an_earlier_occupant(&mut self, rid: Rid, packet: &SourcePacket, now: Instant) -> bool {
         let is_changeover = now < self.changeover_ends;
-        let (first_timestamp, encoding) = (self.first_timestamp, self.encoding_mut(rid));
+        let (first_timestamp, clock_rate) = (self.first_timestamp, self.codec.clock_rate());
+        let encoding = self.encoding_mut(rid);
         if encoding.first_sequence.is_some_and(|first| packet.sequence >= first) {
             return false;
         }
-        let is_earlier = is_changeover && packet.timestamp.wrapping_sub(first_timestamp).cast_signed() < 0;
+        // Encodings of browsers count from elsewhere each: what is further behind than an earlier occupant can be is none of it.
+        let behind = first_timestamp.wrapping_sub(packet.timestamp);
+        let furthest = CHANGEOVER.as_secs() as u32 * clock_rate;
+        let is_earlier = is_changeover && (1..=furthest).contains(&behind);
         if !is_earlier {
             encoding.first_sequence = Some(packet.sequence);
         }

@@ -1,5 +1,7 @@
 //! Simulcast: which encoding goes where, and what the publisher hears of it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{Egress, Forwarder, OutgoingPacket, SourcePacket};
 
@@ -131,13 +133,14 @@ const DELTA: &[u8] = &[0x10, 0x01];
 
 #[derive(Default)]
 struct Recorder {
+    is_full: bool,
     sent: Vec<SourcePacket>,
     asked: Vec<Rid>,
 }
 
 impl Egress for Recorder {
     fn has_room(&self) -> bool {
-        true
+        !self.is_full
     }
 
     fn is_ready(&self, _: ParticipantId) -> bool {
@@ -165,58 +168,135 @@ impl Egress for Recorder {
     fn leave(&mut self, _: ParticipantId, _: Mid) {}
 }
 
-#[test]
-fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
-    let (mut forwarder, mut now) = (Forwarder::new(3), Instant::now());
-    let mut record = Recorder::default();
-    let (publisher, viewer) = (ParticipantId::from_random([1; 16]), ParticipantId::from_random([2; 16]));
-    let source = SourceId { stream: StreamId::from_random([3; 16]), kind: MediaKind::Video };
-    for peer in [publisher, viewer] {
-        let (offer, sdp) = (OfferId(1), String::new());
-        forwarder.handle_command(&MediaCommand::AcceptOffer { peer, offer, sdp, slots: slots(1) }, now);
-    }
-    let (codec, first_timestamp, simulcast) = (Codec::Vp8, 0, true);
-    let put =
-        MediaCommand::PutSource { source, peer: publisher, mid: mid("x"), codec, first_timestamp, simulcast };
-    forwarder.handle_command(&put, now);
-    forwarder
-        .handle_command(&MediaCommand::Bind { peer: viewer, mid: mid("v0"), source, layer: Rid::High }, now);
+/// A publisher of simulcast and a viewer.
+struct Simulcast {
+    forwarder: Forwarder,
+    record: Recorder,
+    now: Instant,
+    /// Where the timestamps of the low encoding begin; those of the high one begin at 0.
+    base: u32,
+    /// How long after its capture everything comes, where that is known.
+    late: Option<Duration>,
+}
 
-    let play = |frames: std::ops::Range<u32>,
-                keys: &[(Rid, u32)],
-                record: &mut Recorder,
-                now: &mut Instant,
-                forwarder: &mut Forwarder| {
+const PUBLISHER: ParticipantId = ParticipantId::from_random([1; 16]);
+const VIEWER: ParticipantId = ParticipantId::from_random([2; 16]);
+
+impl Simulcast {
+    fn new(base: u32, late: Option<Duration>) -> Self {
+        let (forwarder, record, now) = (Forwarder::new(3), Recorder::default(), Instant::now());
+        let mut scene = Self { forwarder, record, now, base, late };
+        let source = SourceId { stream: StreamId::from_random([3; 16]), kind: MediaKind::Video };
+        for peer in [PUBLISHER, VIEWER] {
+            let (offer, sdp) = (OfferId(1), String::new());
+            scene.command(&MediaCommand::AcceptOffer { peer, offer, sdp, slots: slots(1) });
+        }
+        let (codec, first_timestamp, simulcast) = (Codec::Vp8, 0, true);
+        let (peer, mid) = (PUBLISHER, mid("x"));
+        scene.command(&MediaCommand::PutSource { source, peer, mid, codec, first_timestamp, simulcast });
+        let (peer, mid) = (VIEWER, super::mid("v0"));
+        scene.command(&MediaCommand::Bind { peer, mid, source, layer: Rid::High });
+        scene
+    }
+
+    fn command(&mut self, command: &MediaCommand) {
+        self.forwarder.handle_command(command, self.now);
+    }
+
+    fn set_layer(&mut self, layer: Rid) {
+        self.command(&MediaCommand::SetLayer { peer: VIEWER, mid: mid("v0"), layer });
+    }
+
+    /// Plays frames of some encodings, each a packet.
+    fn play(&mut self, frames: std::ops::Range<u32>, rids: &[Rid], keys: &[(Rid, u32)]) {
         for frame in frames {
-            for (rid, base) in [(Rid::High, 1000), (Rid::Low, 70_000)] {
-                let payload = if keys.contains(&(rid, frame)) { KEY } else { DELTA };
+            for rid in rids {
+                let (sequence, base) = if *rid == Rid::High { (1000, 0) } else { (70_000, self.base) };
+                let payload = if keys.contains(&(*rid, frame)) { KEY } else { DELTA };
                 let packet = SourcePacket {
                     codec: Codec::Vp8,
-                    sequence: base + u64::from(frame),
-                    timestamp: 3000 * frame,
+                    sequence: sequence + u64::from(frame),
+                    timestamp: base.wrapping_add(3000 * frame),
                     marker: true,
                     payload: payload.into(),
-                    captured: None,
+                    captured: self.late.and_then(|late| self.now.checked_sub(late)),
                     extensions: roomful_types::PassedExtensions::default(),
                 };
-                forwarder.ingest(publisher, mid("x"), rid, packet, *now);
+                self.forwarder.ingest(PUBLISHER, mid("x"), *rid, packet, self.now);
             }
-            forwarder.forward(record, *now);
-            *now += Duration::from_millis(33);
+            self.turn();
+            self.now += Duration::from_millis(33);
         }
-    };
-    play(0..5, &[(Rid::High, 0), (Rid::Low, 0)], &mut record, &mut now, &mut forwarder);
-    forwarder.handle_command(&MediaCommand::SetLayer { peer: viewer, mid: mid("v0"), layer: Rid::Low }, now);
-    play(5..12, &[(Rid::Low, 8)], &mut record, &mut now, &mut forwarder);
-    let sequences: Vec<u64> = record.sent.iter().map(|sent| sent.sequence).collect();
-    assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
-    let timestamps: Vec<u32> = record.sent.iter().map(|sent| sent.timestamp).collect();
-    // At the moment of the switch both encodings come: the picture of that moment is there twice, one tick apart.
-    let steps: Vec<u32> = timestamps.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-    assert_eq!(steps, [3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 1, 3000, 3000, 3000]);
-    assert_eq!(record.sent[9].payload[..], *KEY);
-    assert!(record.asked.contains(&Rid::Low), "somebody must be asked for that key frame");
-    let notices = std::iter::from_fn(|| forwarder.poll_notice());
-    let switched = notices.filter(|one| matches!(one, MediaNotice::Switched { layer: Rid::Low, .. }));
-    assert_eq!(switched.count(), 1);
+    }
+
+    fn turn(&mut self) {
+        self.forwarder.forward(&mut self.record, self.now);
+    }
+
+    /// Lets two seconds pass in which nothing comes. Returns for which encodings key frames were asked for.
+    fn asked(&mut self) -> BTreeSet<Rid> {
+        self.record.asked.clear();
+        for _ in 0..20 {
+            self.turn();
+            self.now += Duration::from_millis(100);
+        }
+        self.record.asked.iter().copied().collect()
+    }
+}
+
+const BOTH: &[Rid] = &[Rid::High, Rid::Low];
+
+#[test]
+fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
+    // libwebrtc counts each encoding from a beginning of its own.
+    let bases = [0, 1_500_000_000, 3_000_000_000];
+    let times = [None, Some(Duration::ZERO), Some(Duration::from_millis(70))];
+    for (base, late) in bases.into_iter().flat_map(|base| times.map(|late| (base, late))) {
+        let mut scene = Simulcast::new(base, late);
+        scene.play(0..5, BOTH, &[(Rid::High, 0), (Rid::Low, 0)]);
+        scene.set_layer(Rid::Low);
+        scene.play(5..12, BOTH, &[(Rid::Low, 8)]);
+        let sent = &scene.record.sent;
+        let sequences: Vec<u64> = sent.iter().map(|sent| sent.sequence).collect();
+        assert!(sequences.windows(2).all(|pair| pair[1] == pair[0] + 1), "{sequences:?}");
+        let timestamps: Vec<u32> = sent.iter().map(|sent| sent.timestamp).collect();
+        // At the moment of the switch both encodings come: the picture of that moment is there twice, one tick apart.
+        let steps: Vec<u32> = timestamps.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert_eq!(steps, [3000, 3000, 3000, 3000, 3000, 3000, 3000, 3000, 1, 3000, 3000, 3000], "{base}");
+        assert_eq!(sent[9].payload[..], *KEY);
+        assert!(scene.record.asked.contains(&Rid::Low), "somebody must be asked for that key frame");
+        let notices = std::iter::from_fn(|| scene.forwarder.poll_notice());
+        let switched = notices.filter(|one| matches!(one, MediaNotice::Switched { layer: Rid::Low, .. }));
+        assert_eq!(switched.count(), 1);
+    }
+}
+
+#[test]
+fn a_key_frame_that_a_pending_switch_missed_is_asked_for_again() {
+    let mut scene = Simulcast::new(0, None);
+    scene.set_layer(Rid::Low);
+    scene.play(0..2, &[Rid::Low], &[(Rid::Low, 0)]);
+    scene.set_layer(Rid::High);
+    // The socket is full around the key frame, and until it is forgotten.
+    scene.record.is_full = true;
+    scene.play(2..100, &[Rid::High], &[(Rid::High, 2)]);
+    scene.record.is_full = false;
+    scene.play(100..101, &[Rid::High], &[]);
+    assert_eq!(scene.asked(), [Rid::High].into());
+    // So does a subscriber that sees nothing.
+    scene.play(101..102, &[Rid::High], &[(Rid::High, 101)]);
+    scene.set_layer(Rid::Low);
+    scene.forwarder.keyframe_requested(VIEWER, mid("v0"), scene.now);
+    assert_eq!(scene.asked(), [Rid::High, Rid::Low].into());
+}
+
+#[test]
+fn nobody_is_asked_for_an_encoding_that_is_wanted_no_more() {
+    let mut scene = Simulcast::new(0, None);
+    scene.set_layer(Rid::Low);
+    scene.play(0..2, &[Rid::Low], &[(Rid::Low, 0)]);
+    scene.set_layer(Rid::High);
+    assert_eq!(scene.asked(), [Rid::High].into());
+    scene.set_layer(Rid::Low);
+    assert_eq!(scene.asked(), BTreeSet::new());
 }
