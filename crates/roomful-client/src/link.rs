@@ -121,7 +121,7 @@ impl Client {
         };
         let Attempt::Opening(until) = outage.attempt else { return };
         let (room_id, received) = (self.room_id, self.received);
-        let token = self.token.as_ref().map(|token| token.text.clone()).unwrap_or_default();
+        let token = self.token_to_show();
         let request = self.request(Request::Resume, |request| {
             ResumeRequest {
                 request,

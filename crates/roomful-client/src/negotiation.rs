@@ -96,21 +96,17 @@ impl Negotiation {
         }
     }
 
-    /// Takes the free slot of the lowest index, or asks for more of them.
+    /// Takes the free slot of the lowest index.
     pub(crate) fn take_slot(&mut self) -> Option<u16> {
-        let index = self.slots.iter().position(|slot| !slot.is_used);
-        match index {
-            Some(index) => {
-                self.slots[index].is_used = true;
-                Some(index as u16)
-            }
-            None => {
-                // Doubling keeps the number of offers small while a page of subscriptions grows.
-                let more = (self.slots.len() * 2).clamp(1, limits::SLOTS_MAX) as u16;
-                self.wanted.slots = self.wanted.slots.max(more);
-                None
-            }
-        }
+        let index = self.slots.iter().position(|slot| !slot.is_used)?;
+        self.slots[index].is_used = true;
+        Some(index as u16)
+    }
+
+    /// Asks for more slots. Doubling keeps the number of offers small while a page of subscriptions grows.
+    pub(crate) fn want_slots(&mut self) {
+        let more = (self.slots.len() * 2).clamp(1, limits::SLOTS_MAX) as u16;
+        self.wanted.slots = self.wanted.slots.max(more);
     }
 
     pub(crate) fn release_slot(&mut self, slot: u16) {

@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     command::{AddSubscription, CommandError, CommandId, NewTrack, Reply},
     media::MediaCommand,
-    request::Request,
+    request::{Request, Undo},
 };
 
 type Name = (ParticipantId, StreamKey);
@@ -32,6 +32,8 @@ pub(crate) struct Subscriptions {
 struct Taken {
     stream_id: StreamId,
     slot: u16,
+    /// Whether another one has the slot already, while this one ends.
+    is_handed_over: bool,
     mids: SlotMids,
     /// What is in force; while an update is under way, there are tracks for that too.
     wish: AddSubscription,
@@ -51,6 +53,11 @@ impl Taken {
         matches!(self.progress, Progress::Ending | Progress::Requested(_, None))
     }
 
+    /// Returns whether its slot can be taken over.
+    fn holds_what_is_given_back(&self) -> bool {
+        self.progress == Progress::Ending && !self.is_handed_over
+    }
+
     /// Returns it as the application sees it.
     fn subscription(&self) -> Subscription {
         let AddSubscription { participant, key, audio, video, paused, preferred_layer, priority } =
@@ -60,7 +67,7 @@ impl Taken {
             key,
             audio,
             video,
-            is_paused: paused || self.is_starved,
+            is_paused: paused || (self.is_starved && video),
             preferred_layer,
             priority,
             layer: self.layer,
@@ -74,7 +81,8 @@ enum Progress {
     Requested(RequestId, Option<CommandId>),
     /// Granted.
     Held,
-    /// Given back; the slot is free when the server says so.
+    /// Given back. The slot is free when the server says so; who needs it before may be asked for on it all the same, because the server
+    /// hears one after the other.
     Ending,
 }
 
@@ -114,7 +122,7 @@ impl Client {
         if is_taken || self.subscriptions.waiting.iter().any(|waiting| is_same(&waiting.wish)) {
             return Err(CommandError::AlreadySubscribed);
         }
-        let used = self.subscriptions.taken.len() + self.subscriptions.waiting.len();
+        let used = self.subscriptions.in_use();
         if used >= limits::SLOTS_MAX {
             return Err(CommandError::NoSlotFree(used));
         }
@@ -189,7 +197,8 @@ impl Client {
                 }
                 continue;
             }
-            let Some(slot) = self.negotiation.take_slot() else {
+            let Some(slot) = self.negotiation.take_slot().or_else(|| self.take_over_slot()) else {
+                self.negotiation.want_slots();
                 self.subscriptions.waiting.push(Waiting { command, wish });
                 break;
             };
@@ -221,10 +230,15 @@ impl Client {
             return self.unsubscribe(None, name);
         }
         taken.progress = Progress::Held;
+        let (is_held_back, stream_id) = (std::mem::take(&mut taken.is_starved), taken.stream_id);
         let track = |kind| taken.tracks.get(&kind).copied();
         let (audio_track, video_track) = (track(MediaKind::Audio), track(MediaKind::Video));
         let subscription = taken.subscription();
         self.apply(Action::SubscriptionStarted { subscription, audio_track, video_track });
+        if is_held_back {
+            // It was before it began, and is an event of its own all the same.
+            self.on_layer_changed(&LayerChangedNotice { stream_id, rid: None });
+        }
         self.finish(command, Ok(Reply::Subscribed { audio: audio_track, video: video_track }));
     }
 
@@ -267,6 +281,10 @@ impl Client {
             if let Err(code) = result
                 && !is_over(code)
             {
+                if taken.is_handed_over {
+                    self.refused.push(Undo::Subscription(name, stream_id));
+                    return self.finish(command, Err(CommandError::Refused(code)));
+                }
                 taken.progress = Progress::Held;
                 self.finish(command, Err(CommandError::Refused(code)));
                 return self.advance();
@@ -315,7 +333,21 @@ impl Client {
         for track in taken.tracks.into_values() {
             self.media(MediaCommand::CloseReceiver { track });
         }
-        self.negotiation.release_slot(taken.slot);
+        if !taken.is_handed_over && !self.subscriptions.hand_back(taken.slot) {
+            self.negotiation.release_slot(taken.slot);
+        }
+    }
+
+    /// Takes the slot of one that was given back but not confirmed yet.
+    fn take_over_slot(&mut self) -> Option<u16> {
+        let ending = self.subscriptions.taken.values_mut().filter(|taken| taken.holds_what_is_given_back());
+        let taken = ending.min_by_key(|taken| taken.slot)?;
+        taken.is_handed_over = true;
+        let (slot, tracks) = (taken.slot, std::mem::take(&mut taken.tracks));
+        for track in tracks.into_values() {
+            self.media(MediaCommand::CloseReceiver { track });
+        }
+        Some(slot)
     }
 
     /// Gives up whatever waits for media.
@@ -370,6 +402,7 @@ impl Client {
         let taken = Taken {
             stream_id,
             slot,
+            is_handed_over: false,
             mids,
             wish,
             tracks,
@@ -387,6 +420,8 @@ impl Client {
         let what = Request::Unsubscribe(command, name.clone(), taken.stream_id);
         let (participant_id, key) = name;
         self.request(what, |request| UnsubscribeRequest { request, participant_id, key }.into());
+        // Whoever waits for a slot takes this one over.
+        self.advance();
     }
 
     fn open_receiver(&mut self, kind: MediaKind, mids: SlotMids) -> TrackId {
@@ -404,10 +439,25 @@ impl Subscriptions {
         taken.is_some_and(|taken| taken.stream_id == stream_id && taken.progress == Progress::Ending)
     }
 
+    /// Returns how many slots are needed when everything is done that was asked for.
+    fn in_use(&self) -> usize {
+        let staying = self.taken.values().filter(|taken| taken.progress != Progress::Ending);
+        staying.count() + self.waiting.len()
+    }
+
+    /// Gives a slot back to the one that it was taken over from, if that still ends.
+    fn hand_back(&mut self, slot: u16) -> bool {
+        let earlier = self.taken.values_mut().find(|one| one.is_handed_over && one.slot == slot);
+        earlier.map(|one| one.is_handed_over = false).is_some()
+    }
+
     /// Panics when more is taken, or waits, than may.
     pub(crate) fn check_invariants(&self) {
-        let taken = self.taken.len() + self.waiting.len();
-        assert!(taken <= limits::SLOTS_MAX, "subscriptions: {taken}");
+        assert!(self.in_use() <= limits::SLOTS_MAX, "subscriptions: {}", self.in_use());
+        let mut slots = std::collections::BTreeSet::new();
+        for taken in self.taken.values().filter(|taken| !taken.is_handed_over) {
+            assert!(slots.insert(taken.slot), "a slot is one's");
+        }
         assert!(
             self.updates.len() <= limits::ANSWERS_MAX,
             "updates of subscriptions: {}",

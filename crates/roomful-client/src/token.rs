@@ -54,6 +54,20 @@ impl Client {
         self.finish(Some(command), Ok(Reply::Done));
     }
 
+    /// Returns the token that a resume shows: the newest that was accepted, or, once that has ended, the newest that the server has not
+    /// answered to.
+    pub(crate) fn token_to_show(&self) -> String {
+        let accepted = self.token.as_ref();
+        let is_over = accepted.is_none_or(|token| token.expires_at.is_some_and(|at| at <= self.now));
+        let offered = self
+            .requests
+            .values()
+            .rev()
+            .find_map(|asked| if let Request::Token(_, text) = &asked.what { Some(text) } else { None });
+        let offered = offered.filter(|_| is_over);
+        offered.or(accepted.map(|token| &token.text)).cloned().unwrap_or_default()
+    }
+
     /// Notes when the token ends. The warning comes a fifth of its life before.
     pub(crate) fn set_token_term(&mut self, term: TokenTerm) {
         let Some(token) = &mut self.token else { return };

@@ -138,7 +138,7 @@ pub enum InvalidConfig {
     NoParticipants,
     /// Nobody could ever join, or offer media.
     #[error(
-        "{requests_per_second} requests per second, {request_burst} at once, let no client in; choose at least 1 and 20"
+        "{requests_per_second} requests per second, {request_burst} at once, let no client in; choose at least 1 and 33"
     )]
     FewRequests {
         /// How many a client may send per second.
@@ -176,8 +176,8 @@ mod tests {
             Err(InvalidConfig::FewRequests { requests_per_second, request_burst })
         };
         assert_eq!(with(|config| config.sfu.requests_per_second = 0), few(0, 200));
-        assert_eq!(with(|config| config.sfu.request_burst = 19), few(100, 19));
-        assert_eq!(with(|config| config.sfu.request_burst = 20), Ok(()));
+        assert_eq!(with(|config| config.sfu.request_burst = 32), few(100, 32));
+        assert_eq!(with(|config| config.sfu.request_burst = 33), Ok(()));
         for (refused, bytes) in [
             (with(|config| config.max_signal_bytes = 65_535), 65_535),
             (with(|config| config.max_signal_bytes = 1_048_577), 1_048_577),

@@ -28,15 +28,26 @@ impl Allowance {
         Self { left: u64::from(rate.burst) * ONE, at: now }
     }
 
+    /// Returns whether so many are left.
+    pub(crate) fn has(&mut self, count: u64, rate: Rate, now: Instant) -> bool {
+        self.fill(rate, now);
+        self.left >= count.saturating_mul(ONE)
+    }
+
     /// Takes so many from it; false, and nothing taken, when there are not enough left.
     pub(crate) fn spend(&mut self, count: u64, rate: Rate, now: Instant) -> bool {
+        let is_enough = self.has(count, rate, now);
+        if is_enough {
+            self.left -= count.saturating_mul(ONE);
+        }
+        is_enough
+    }
+
+    fn fill(&mut self, rate: Rate, now: Instant) {
         let nanos = u64::try_from(now.saturating_duration_since(self.at).as_nanos()).unwrap_or(u64::MAX);
         let earned = nanos.saturating_mul(rate.per_second.into());
         self.left = self.left.saturating_add(earned).min(u64::from(rate.burst) * ONE);
         self.at = now;
-        let rest = self.left.checked_sub(count.saturating_mul(ONE));
-        self.left = rest.unwrap_or(self.left);
-        rest.is_some()
     }
 }
 
@@ -55,16 +66,17 @@ impl Allowances {
         }
     }
 
-    /// Takes the cost of a request; false when there is not enough left.
+    /// Takes the cost of a request; false, and nothing taken, when there is not enough left.
     pub(crate) fn spend(&mut self, message: &ClientMessage, config: &SfuConfig, now: Instant) -> bool {
-        let is_message = matches!(message, ClientMessage::MessageRequest(_));
-        self.requests.spend(cost(message), config.request_rate(), now)
-            && (!is_message || self.messages.spend(1, config.message_rate(), now))
+        let messages = u64::from(matches!(message, ClientMessage::MessageRequest(_)));
+        self.messages.has(messages, config.message_rate(), now)
+            && self.requests.spend(cost(message), config.request_rate(), now)
+            && self.messages.spend(messages, config.message_rate(), now)
     }
 }
 
 /// What a request takes from the allowance. Messages are charged by size, because everybody in the room gets a copy; offers are
-/// read where packets wait.
+/// read where packets wait. Leaving is always allowed: it is the end of all costs.
 fn cost(message: &ClientMessage) -> u64 {
     const MESSAGE_BYTES: u64 = 4096;
     const OFFER: u64 = 10;
@@ -74,9 +86,9 @@ fn cost(message: &ClientMessage) -> u64 {
             1 + (request.message.payload.len() + meta) as u64 / MESSAGE_BYTES
         }
         ClientMessage::OfferRequest(_) => OFFER,
+        ClientMessage::LeaveRequest(_) => 0,
         ClientMessage::JoinRequest(_)
         | ClientMessage::ResumeRequest(_)
-        | ClientMessage::LeaveRequest(_)
         | ClientMessage::PingRequest(_)
         | ClientMessage::UpdateTokenRequest(_)
         | ClientMessage::EnableMetricsRequest(_)
@@ -95,8 +107,38 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use roomful_protocol::{
+        ChatMessage, LeaveRequest, MessageKind, MessageRequest, PingRequest, RequestId, limits,
+    };
 
     use super::*;
+
+    #[test]
+    fn what_is_refused_takes_nothing_and_leaving_costs_nothing() {
+        let config = SfuConfig { request_burst: 40, message_burst: 1, ..SfuConfig::default() };
+        let now = Instant::now();
+        let mut allowances = Allowances::full(&config, now);
+        let request = RequestId(1);
+        let message = ChatMessage { kind: MessageKind::Text, payload: "a".into(), meta: None };
+        let message = ClientMessage::from(MessageRequest { request, message, recipients: None });
+        assert!(allowances.spend(&message, &config, now));
+        assert!((0..100).all(|_| !allowances.spend(&message, &config, now)));
+        let ping = ClientMessage::from(PingRequest { request, received: 0 });
+        assert_eq!((0..100).filter(|_| allowances.spend(&ping, &config, now)).count(), 39);
+        assert!(allowances.spend(&LeaveRequest { request }.into(), &config, now));
+    }
+
+    #[test]
+    fn the_longest_message_fits_into_the_least_burst() {
+        let text = "a".repeat(limits::MESSAGE_TEXT_MAX);
+        let message = ChatMessage {
+            kind: MessageKind::Text,
+            payload: text.as_str().into(),
+            meta: Some(text.as_str().into()),
+        };
+        let request = MessageRequest { request: RequestId(1), message, recipients: None };
+        assert_eq!(cost(&request.into()), u64::from(SfuConfig::REQUEST_BURST_MIN));
+    }
 
     proptest! {
         #[test]

@@ -42,8 +42,8 @@ pub struct SfuConfig {
 }
 
 impl SfuConfig {
-    /// Least requests at once with which a client gets in and has media: an offer counts as ten.
-    pub const REQUEST_BURST_MIN: u32 = 20;
+    /// Least requests at once with which everything can be asked for: so many counts the longest message, an offer as ten.
+    pub const REQUEST_BURST_MIN: u32 = 33;
 
     pub(crate) const fn request_rate(&self) -> Rate {
         Rate { per_second: self.requests_per_second, burst: self.request_burst }

@@ -46,19 +46,13 @@ impl Farewells {
         of_room.push_back(Farewell { id, key, reason, until });
     }
 
-    /// Takes the reason for somebody who proves who it is.
-    pub(crate) fn take(
-        &mut self,
-        room: RoomId,
-        id: ParticipantId,
-        key: ResumeKey,
-    ) -> Option<DisconnectReason> {
-        let of_room = self.0.get_mut(&room)?;
-        let place = of_room.iter().position(|farewell| farewell.id == id && farewell.key == key)?;
-        of_room.remove(place).map(|farewell| farewell.reason)
+    /// Returns the reason to somebody who proves who it is, as often as it is asked for: the answer may be lost too.
+    pub(crate) fn of(&self, room: RoomId, id: ParticipantId, key: ResumeKey) -> Option<DisconnectReason> {
+        let mut of_room = self.0.get(&room)?.iter();
+        of_room.find(|farewell| farewell.id == id && farewell.key == key).map(|farewell| farewell.reason)
     }
 
-    /// Forgets those that nobody has asked for in time.
+    /// Forgets those that are too old for anybody to come back.
     pub(crate) fn forget_old(&mut self, now: Instant) {
         self.0.retain(|_, of_room| {
             of_room.retain(|farewell| farewell.until > now);

@@ -96,13 +96,16 @@ impl Subscription {
 }
 
 impl Track {
-    pub(crate) const fn new(mid: Mid, is_simulcast: bool) -> Self {
-        Self { mid, is_simulcast, takers: BTreeMap::new(), told: BTreeSet::new(), rates: BTreeMap::new() }
+    pub(crate) fn new(kind: MediaKind, mid: Mid, is_simulcast: bool) -> Self {
+        let told = if kind == MediaKind::Audio { BTreeSet::from([Rid::High]) } else { BTreeSet::new() };
+        Self { mid, is_simulcast, takers: BTreeMap::new(), told, rates: BTreeMap::new() }
     }
 
     /// Another track takes this one's place; who took that one takes this.
     pub(crate) fn replace(&mut self, mid: Mid, is_simulcast: bool) {
         (self.mid, self.is_simulcast) = (mid, is_simulcast);
+        // What is not offered any more is told anew if it comes again.
+        self.told.retain(|rid| is_simulcast || *rid == Rid::High);
         self.rates.clear();
         for taker in self.takers.values_mut() {
             taker.flowing = None;
@@ -149,7 +152,8 @@ impl Track {
         let mut notices = Vec::new();
         for rid in self.encodings() {
             let is_taken = |taker: &Taker| taker.wanted == *rid || taker.flowing == Some(*rid);
-            let taken = self.takers.values().any(is_taken);
+            // Sound is needed here too, to know who speaks.
+            let taken = source.kind == MediaKind::Audio || self.takers.values().any(is_taken);
             let is_new = if taken { self.told.insert(*rid) } else { self.told.remove(rid) };
             if is_new {
                 let SourceId { stream: stream_id, kind } = source;

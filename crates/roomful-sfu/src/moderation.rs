@@ -10,7 +10,7 @@ use roomful_types::{MediaKind, ParticipantId, StreamKey};
 
 use crate::{
     admission::{Grant, GrantId},
-    room::Room,
+    room::{Participant, Room},
     sfu::Outbox,
 };
 
@@ -23,8 +23,9 @@ pub(crate) struct Moderation {
     kicked: VecDeque<ParticipantId>,
     /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
     censored: BTreeMap<ParticipantId, Rules>,
-    /// The same of whoever comes with a grant: it was withheld of somebody who came with it.
+    /// The same of whoever comes with a grant, or under an identity: it was withheld of somebody who did.
     censored_grants: BTreeMap<GrantId, Rules>,
+    censored_identities: BTreeMap<Arc<str>, Rules>,
 }
 
 /// What is withheld: of one stream, or of all.
@@ -101,9 +102,12 @@ impl Moderation {
     }
 
     /// Who was censored stays so, also by coming again.
-    pub(crate) fn on_entered(&mut self, id: ParticipantId, grant: GrantId) {
-        if let Some(rules) = self.censored_grants.get(&grant) {
-            self.censored.insert(id, rules.clone());
+    pub(crate) fn on_entered(&mut self, id: ParticipantId, grant: GrantId, identity: Option<&str>) {
+        let of_grant = self.censored_grants.get(&grant);
+        let of_identity = identity.and_then(|identity| self.censored_identities.get(identity));
+        let rules: Rules = of_grant.into_iter().chain(of_identity).flatten().cloned().collect();
+        if !rules.is_empty() {
+            self.censored.insert(id, rules);
         }
     }
 
@@ -118,14 +122,8 @@ impl Moderation {
         self.censored.remove(&id);
     }
 
-    /// Lets a track of somebody, and of whoever comes with the same grants, be withheld, or no longer.
-    fn rule(
-        &mut self,
-        (id, grants): (ParticipantId, impl IntoIterator<Item = GrantId>),
-        key: Option<&StreamKey>,
-        kind: MediaKind,
-        censored: bool,
-    ) {
+    /// Lets a track of somebody, and of whoever comes with the same grants or under the same identity, be withheld, or no longer.
+    fn rule(&mut self, participant: &Participant, key: Option<&StreamKey>, kind: MediaKind, censored: bool) {
         let change = |rules: &mut Rules| match (censored, key) {
             (true, _) => {
                 rules.insert((key.cloned(), kind));
@@ -135,11 +133,15 @@ impl Moderation {
             }
             (false, None) => rules.retain(|(_, ruled)| *ruled != kind),
         };
-        change(self.censored.entry(id).or_default());
-        for grant in grants {
+        change(self.censored.entry(participant.info.id).or_default());
+        for grant in participant.grants() {
             change(self.censored_grants.entry(grant).or_default());
         }
+        if let Some(identity) = &participant.info.identity {
+            change(self.censored_identities.entry(identity.clone()).or_default());
+        }
         self.censored_grants.retain(|_, rules| !rules.is_empty());
+        self.censored_identities.retain(|_, rules| !rules.is_empty());
     }
 
     /// Returns who was removed of late, for those who were away.
@@ -147,9 +149,15 @@ impl Moderation {
         self.kicked.iter().copied()
     }
 
+    /// Returns whether nobody may come with a grant.
+    pub(crate) fn bars_grant(&self, grant: GrantId) -> bool {
+        self.barred_grants.contains(&grant)
+    }
+
+    /// Returns whether nobody may come with a grant or under its identity.
     pub(crate) fn is_barred(&self, grant: &Grant) -> bool {
         let identity = grant.identity.as_deref();
-        self.barred_grants.contains(&grant.id)
+        self.bars_grant(grant.id)
             || identity.is_some_and(|identity| self.barred_identities.contains(identity))
     }
 
@@ -194,7 +202,7 @@ impl Room {
         }
         for id in selected {
             if let Some(participant) = self.participants.get(&id) {
-                self.moderation.rule((id, participant.grants()), key, kind, censored);
+                self.moderation.rule(participant, key, kind, censored);
             }
             let streams = self.participants.get(&id).map(|one| one.streams.clone()).unwrap_or_default();
             for (name, stream_id) in streams {

@@ -51,6 +51,9 @@ impl Room {
         let bounds = limits::METRICS_INTERVAL_MS;
         let interval = Duration::from_millis((*interval_ms).clamp(*bounds.start(), *bounds.end()).into());
         let participant = self.participants.get_mut(&id).ok_or(ErrorCode::BadRequest)?;
+        // Who asks again gets no more of them for it.
+        let soonest =
+            participant.reported_at.map_or(now, |at| at + Duration::from_millis((*bounds.start()).into()));
         let before = participant.report.as_ref().map(|report| report.about.clone());
         let mut about = before.unwrap_or_default();
         about.extend(participants);
@@ -58,7 +61,7 @@ impl Room {
             return Err(ErrorCode::LimitReached);
         }
         participant.report =
-            Some(Report { about, include_streams: *include_streams, interval, next_at: now });
+            Some(Report { about, include_streams: *include_streams, interval, next_at: soonest.max(now) });
         Ok(DoneResponse { request: *request }.into())
     }
 
@@ -85,6 +88,7 @@ impl Room {
         for (id, participant) in &mut self.participants {
             if let Some(report) = participant.report.as_mut().filter(|report| report.next_at <= now) {
                 report.next_at = now + report.interval;
+                participant.reported_at = Some(now);
                 due.push(*id);
             }
         }
@@ -94,8 +98,10 @@ impl Room {
                 continue;
             };
             let about = report.about.iter().filter_map(|one| self.participants.get(one));
-            let participants = about.map(|one| self.metrics_of(one, report.include_streams)).collect();
-            outbox.send_all(vec![session], NetworkMetricsNotice { participants });
+            let all = about.map(|one| self.metrics_of(one, report.include_streams));
+            for participants in in_notices(all) {
+                outbox.send_all(vec![session], NetworkMetricsNotice { participants });
+            }
         }
     }
 
@@ -175,5 +181,53 @@ impl Room {
             }
         }
         ways
+    }
+}
+
+/// Splits a report so that every part can be read (`limits::SIGNAL_TO_CLIENT_MAX`).
+fn in_notices(all: impl Iterator<Item = ParticipantMetricsInfo>) -> Vec<Vec<ParticipantMetricsInfo>> {
+    let (mut notices, mut tracks) = (vec![Vec::new()], 0);
+    for one in all {
+        tracks += one.tracks.as_ref().map_or(0, Vec::len);
+        if tracks > TRACKS_PER_NOTICE {
+            tracks = one.tracks.as_ref().map_or(0, Vec::len);
+            notices.push(Vec::new());
+        }
+        if let Some(last) = notices.last_mut() {
+            last.push(one);
+        }
+    }
+    notices
+}
+
+/// Tracks that one report may be about, unless one participant alone has more: each is about 140 bytes of JSON, participants themselves are
+/// few beside them.
+const TRACKS_PER_NOTICE: usize = 1 << 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_report_comes_in_parts_that_can_be_read() {
+        let track = TrackMetricsInfo {
+            stream_id: StreamId::from_random([7; 16]),
+            kind: MediaKind::Audio,
+            outbound: false,
+            quality: EXCELLENT,
+        };
+        let about = |number: u16| ParticipantMetricsInfo {
+            participant_id: ParticipantId::from_random([(number % 251) as u8; 16]),
+            quality: EXCELLENT,
+            tracks: Some(vec![track; 160]),
+        };
+        let notices = in_notices((0..1000).map(about));
+        assert_eq!(notices.iter().map(Vec::len).sum::<usize>(), 1000);
+        assert!(notices.len() > 1);
+        for participants in notices {
+            let written = serde_json::to_string(&NetworkMetricsNotice { participants }).expect("JSON").len();
+            assert!(written < limits::SIGNAL_TO_CLIENT_MAX / 2, "{written}");
+        }
+        assert_eq!(in_notices(std::iter::empty()).len(), 1, "nobody is somebody to hear of");
     }
 }

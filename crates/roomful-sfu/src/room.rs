@@ -67,6 +67,8 @@ pub(crate) struct Participant {
     pub(crate) available: Option<Bitrate>,
     pub(crate) quality: Quality,
     pub(crate) report: Option<Report>,
+    /// When it was reported to last.
+    pub(crate) reported_at: Option<Instant>,
     /// What it may ask, whatever connection it comes on.
     allowances: Allowances,
 }
@@ -135,8 +137,9 @@ impl Offer {
     }
 }
 
-/// Grants of one stay that are remembered: with a token for each hour, more than two days of them.
-const EARLIER_GRANTS_MAX: usize = 64;
+/// Grants of one stay that are remembered: with a token for every ten seconds, as many as come in the life of a refresh token of an hour, and
+/// twice that.
+const EARLIER_GRANTS_MAX: usize = 1024;
 
 impl Participant {
     pub(crate) const fn new(
@@ -159,6 +162,7 @@ impl Participant {
             available: None,
             quality: Quality::new(),
             report: None,
+            reported_at: None,
             allowances,
         }
     }
@@ -171,6 +175,11 @@ impl Participant {
             self.earlier_grants.push_front(earlier);
             self.earlier_grants.truncate(EARLIER_GRANTS_MAX);
         }
+    }
+
+    /// Returns whether it was admitted by a grant in this stay. Others may have the same one, and be kicked.
+    pub(crate) fn holds(&self, grant: GrantId) -> bool {
+        self.grants().any(|one| one == grant)
     }
 
     /// Returns every grant by which it was admitted in this stay.
@@ -219,9 +228,15 @@ impl Room {
         (slots, sources.collect())
     }
 
-    /// Returns whether everybody could still be told who is here if this one were, too.
-    pub(crate) fn has_room_for(&self, participant: &ParticipantInfo) -> bool {
-        self.snapshot_size + snapshot::of_participant(participant) <= SNAPSHOT_MAX
+    /// Returns whether everybody could still be told who is here if this one were, in place of some.
+    pub(crate) fn has_room_for(&self, participant: &ParticipantInfo, replaced: &[ParticipantId]) -> bool {
+        let replaced = replaced.iter().filter_map(|id| self.participants.get(id)).map(|one| {
+            let streams = one.streams.values().filter_map(|id| self.streams.get(id));
+            let streams: usize = streams.map(|stream| snapshot::of_stream(&stream.info)).sum();
+            snapshot::of_participant(&one.info) + streams
+        });
+        let rest = self.snapshot_size - replaced.sum::<usize>();
+        rest + snapshot::of_participant(participant) <= SNAPSHOT_MAX
     }
 
     /// Lets a participant in and tells the others.
@@ -229,7 +244,8 @@ impl Room {
         let version = self.next_version();
         let notice = ParticipantJoinedNotice { version, participant: participant.info.clone() };
         outbox.send_all(self.sessions(), notice);
-        self.moderation.on_entered(participant.info.id, participant.admitted.grant);
+        let identity = participant.info.identity.as_deref();
+        self.moderation.on_entered(participant.info.id, participant.admitted.grant, identity);
         self.snapshot_size += snapshot::of_participant(&participant.info);
         self.participants.insert(participant.info.id, participant);
     }
@@ -642,7 +658,7 @@ impl Room {
                     replaced.push(source);
                 }
                 None => {
-                    let track = Track::new(mid, simulcast);
+                    let track = Track::new(kind, mid, simulcast);
                     has_new_track = true;
                     for notice in track.pauses(id, kind) {
                         outbox.send_all(publisher.into_iter().collect(), notice);
@@ -658,6 +674,10 @@ impl Room {
             }
         }
         for source in replaced {
+            if source.kind == MediaKind::Audio {
+                // Whether the new track is heard is not known yet.
+                self.on_speaking(id, None, outbox);
+            }
             // Those who took other encodings take what there is now.
             let track = self.streams.get(&id).and_then(|stream| stream.tracks.get(&source.kind));
             for taker in track.map(|track| track.takers().collect::<Vec<_>>()).unwrap_or_default() {

@@ -297,7 +297,7 @@ impl Sfu {
             return Err(ErrorCode::TooLarge);
         }
         let grant = self.admission.admit(join.room_id, &join.token)?;
-        self.make_way(join.room_id, &grant)?;
+        let replaced = self.replaced_by(join.room_id, &grant)?;
 
         if !self.rooms.contains_key(&join.room_id) {
             let session = RoomSessionId(self.outbox.random_bytes());
@@ -313,9 +313,14 @@ impl Sfu {
             can_receive_messages: join.enable_messages,
             telephone: false,
         };
-        if !room.has_room_for(&info) {
+        if !room.has_room_for(&info, &replaced) {
             return Err(ErrorCode::RoomFull);
         }
+        for earlier in replaced {
+            // The newcomer keeps the session of the room alive, so an empty room is not forgotten here.
+            self.part(join.room_id, earlier, None, Some(DisconnectReason::DuplicateIdentity));
+        }
+        let (_, room) = self.rooms.get_mut(&join.room_id).expect("it is not forgotten above");
         let admitted = Admitted::new(&grant, self.now);
         let resume_key = ResumeKey::from_random(self.outbox.random_bytes());
         let allowances = self.sessions.get(&id).map(|session| session.allowances);
@@ -347,12 +352,12 @@ impl Sfu {
         Ok(())
     }
 
-    /// Refuses who may not enter, and lets go who is replaced.
-    fn make_way(&mut self, room_id: RoomId, grant: &Grant) -> Result<(), ErrorCode> {
-        let Some((_, room)) = self.rooms.get_mut(&room_id) else {
+    /// Refuses who may not enter, and returns who leaves for whoever may.
+    fn replaced_by(&self, room_id: RoomId, grant: &Grant) -> Result<Vec<ParticipantId>, ErrorCode> {
+        let Some((_, room)) = self.rooms.get(&room_id) else {
             return match grant.max_participants {
                 0 => Err(ErrorCode::RoomFull),
-                _ => Ok(()),
+                _ => Ok(Vec::new()),
             };
         };
         if room.moderation.is_barred(grant) {
@@ -373,11 +378,7 @@ impl Sfu {
         if room.len() - replaced.len() >= grant.max_participants as usize {
             return Err(ErrorCode::RoomFull);
         }
-        for id in replaced {
-            // The newcomer keeps the session of the room alive, so an empty room is not forgotten here.
-            self.part(room_id, id, None, Some(DisconnectReason::DuplicateIdentity));
-        }
-        Ok(())
+        Ok(replaced)
     }
 
     /// Goes on with a stay whose connection was lost, or seems not to be lost yet.
@@ -385,18 +386,21 @@ impl Sfu {
         if resume.versions.len() > limits::VERSIONS_MAX || !resume.versions.contains(&WIRE_VERSION) {
             return Err(ErrorCode::UnsupportedVersion);
         }
-        if let Some(reason) = self.farewells.take(resume.room_id, resume.participant_id, resume.resume_key) {
+        if let Some(reason) = self.farewells.of(resume.room_id, resume.participant_id, resume.resume_key) {
             self.disconnect(id, Some(reason));
             return Ok(());
         }
         let grant = self.admission.admit(resume.room_id, &resume.token)?;
         let (_, room) = self.rooms.get_mut(&resume.room_id).ok_or(ErrorCode::ResumeExpired)?;
-        if room.moderation.is_barred(&grant) {
-            return Err(ErrorCode::Kicked);
-        }
         let participant = room.participants.get_mut(&resume.participant_id);
         let participant = participant.filter(|participant| participant.resume_key == resume.resume_key);
-        let participant = participant.ok_or(ErrorCode::ResumeExpired)?;
+        let Some(participant) = participant else {
+            let is_barred = room.moderation.is_barred(&grant);
+            return Err(if is_barred { ErrorCode::Kicked } else { ErrorCode::ResumeExpired });
+        };
+        if room.moderation.bars_grant(grant.id) && !participant.holds(grant.id) {
+            return Err(ErrorCode::Kicked);
+        }
         if participant.info.identity.as_deref() != grant.identity.as_deref() {
             return Err(ErrorCode::Unauthorized);
         }
@@ -444,10 +448,10 @@ impl Sfu {
     fn update_token(&mut self, room_id: RoomId, id: ParticipantId, update: &UpdateTokenRequest) -> Reply {
         let grant = self.admission.admit(room_id, &update.token)?;
         let (_, room) = self.rooms.get_mut(&room_id).ok_or(ErrorCode::Internal)?;
-        if room.moderation.is_barred(&grant) {
+        let participant = room.participants.get_mut(&id).ok_or(ErrorCode::Internal)?;
+        if room.moderation.bars_grant(grant.id) && !participant.holds(grant.id) {
             return Err(ErrorCode::Kicked);
         }
-        let participant = room.participants.get_mut(&id).ok_or(ErrorCode::Internal)?;
         if participant.info.identity.as_deref() != grant.identity.as_deref() {
             return Err(ErrorCode::Unauthorized);
         }

@@ -12,9 +12,9 @@ pub(crate) fn of_participant(info: &ParticipantInfo) -> usize {
     REST + texts.map(|text| of_text(text)).sum::<usize>()
 }
 
-/// Returns the most that a stream needs there, whatever becomes of its tracks.
+/// Returns the most that a stream needs there, whatever becomes of its tracks: itself, and that somebody speaks in it.
 pub(crate) fn of_stream(info: &StreamInfo) -> usize {
-    const REST: usize = 280;
+    const REST: usize = 280 + 140;
     REST + of_text(info.key.as_str())
 }
 
@@ -31,7 +31,7 @@ fn of_text(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use roomful_protocol::TrackInfo;
+    use roomful_protocol::{SpeakingNotice, TrackInfo};
     use roomful_types::{Codec, ParticipantId, StreamId, StreamKey};
 
     use super::*;
@@ -61,7 +61,9 @@ mod tests {
                 audio: track,
                 video: track,
             };
-            let written = serde_json::to_string(&stream).expect("JSON").len();
+            let speaking = SpeakingNotice { participant_id: participant.id, stream_id: Some(stream.id), speaking: true };
+            let written = serde_json::to_string(&stream).expect("JSON").len()
+                + serde_json::to_string(&speaking).expect("JSON").len();
             prop_assert!(written <= of_stream(&stream), "{} of {}", written, of_stream(&stream));
         }
     }

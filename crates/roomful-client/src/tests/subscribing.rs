@@ -1,5 +1,7 @@
 //! Streams of others: taken, changed, given back, given up on the way.
 
+use roomful_protocol::LayerChangedNotice;
+
 use super::*;
 
 /// A world that takes `cam` of participant 2 on slot 0, as tracks r0 and r1.
@@ -65,19 +67,18 @@ fn the_lowest_free_slot_is_taken_and_the_pool_grows_by_one_offer() {
     }
     check(world.command(take(2, "c")), "media: offer 2: 1+1, 4 slots");
     check(world.command(take(2, "d")), "");
-    check(world.command(release(2, "cam")), "send unsubscribe 2 cam");
-    // A slot that comes free goes to whoever waits longest.
+    // A slot that is given back goes to whoever waits longest, without waiting for the server.
     check(
-        world.grant(),
-        "media: close receiver r0
+        world.command(release(2, "cam")),
+        "send unsubscribe 2 cam
+         media: close receiver r0
          media: close receiver r1
-         subscription_ended
-         6: done
          media: receive r4 on a0
          media: receive r5 on v0
          send subscribe 2 c on 0: audio+video",
     );
-    let subscribe = world.last();
+    let (subscribe, unsubscribe) = (world.last(), RequestId(world.last().0 - 1));
+    check(world.hear(DoneResponse { request: unsubscribe }), "subscription_ended\n6: done");
     world.media(offered(2, 1, 1, 4));
     world.answer_offer(2);
     check(
@@ -89,6 +90,81 @@ fn the_lowest_free_slot_is_taken_and_the_pool_grows_by_one_offer() {
     world.grant();
     check(world.hear(DoneResponse { request: subscribe }), "subscription_started\n4: subscribed r4 r5");
     assert_eq!(free(&world), 1);
+}
+
+/// A world with two slots, on which `a` and `b` of participant 2 are taken, who publishes `c` and `d` too.
+fn page() -> World {
+    let mut world = World::with_media();
+    for name in ["a", "b", "c", "d"] {
+        world.hear_published(stream(2, name));
+    }
+    for name in ["a", "b"] {
+        world.command(take(2, name));
+        world.grant();
+    }
+    world
+}
+
+#[test]
+fn a_page_is_turned_in_one_round_trip_and_without_an_offer() {
+    let mut world = page();
+    let mut asked = Vec::new();
+    for (command, name) in
+        [(release(2, "a"), "a"), (release(2, "b"), "b"), (take(2, "c"), "c"), (take(2, "d"), "d")]
+    {
+        let lines = world.command(command);
+        assert!(lines.iter().all(|line| !line.contains("offer")), "{lines:?}");
+        assert!(lines.last().unwrap().contains(&format!("subscribe 2 {name}")), "{lines:?}");
+        asked.push(world.last());
+    }
+    for request in asked {
+        world.hear(DoneResponse { request });
+    }
+    let state = world.client.state();
+    let taken: Vec<String> = state.subscriptions().map(|one| one.key.to_string()).collect();
+    assert_eq!((taken, free(&world)), (vec!["c".to_owned(), "d".to_owned()], 0));
+}
+
+#[test]
+fn a_slot_that_was_taken_over_comes_free_once_whatever_is_refused() {
+    for (unsubscribed, subscribed) in [(true, false), (false, false), (false, true)] {
+        let mut world = page();
+        world.command(release(2, "a"));
+        let unsubscribe = world.last();
+        world.command(take(2, "c"));
+        let subscribe = world.last();
+        match unsubscribed {
+            true => check(world.hear(DoneResponse { request: unsubscribe }), "subscription_ended\n4: done"),
+            false => check(
+                world.hear(ErrorResponse { request: unsubscribe, code: ErrorCode::RateLimited }),
+                "4: Refused(RateLimited)",
+            ),
+        }
+        match subscribed {
+            true => check(
+                world.hear(DoneResponse { request: subscribe }),
+                "subscription_started\n5: subscribed r4 r5",
+            ),
+            false => check(
+                world.hear(ErrorResponse { request: subscribe, code: ErrorCode::SlotUnavailable }),
+                "media: close receiver r4
+                 media: close receiver r5
+                 5: Refused(SlotUnavailable)",
+            ),
+        }
+        world.client.check_invariants();
+        assert_eq!(free(&world), usize::from(unsubscribed), "what ends has its slot until it does");
+        if !unsubscribed {
+            // It is asked again, and ends.
+            let lines = world.pass(Duration::from_secs(10));
+            assert!(lines.iter().any(|line| line == "send unsubscribe 2 a"), "{lines:?}");
+            let again = world.last();
+            world.hear(DoneResponse { request: again });
+            world.hear(DoneResponse { request: RequestId(again.0 - 1) });
+            assert_eq!(free(&world), usize::from(!subscribed));
+        }
+        world.client.check_invariants();
+    }
 }
 
 #[test]
@@ -342,4 +418,42 @@ fn a_subscription_that_takes_too_long_is_given_back() {
     let mut world = World::joined();
     world.command(take(2, "cam"));
     check(world.media(MediaNotice::Failed), "2: MediaUnreachable");
+}
+
+/// Whether the application sees `cam` as paused.
+fn is_paused(world: &World) -> bool {
+    world.client.state().subscription(person(2), &key("cam")).expect("taken").is_paused
+}
+
+fn held_back() -> LayerChangedNotice {
+    LayerChangedNotice { stream_id: stream(2, "cam").id, rid: None }
+}
+
+#[test]
+fn video_that_is_held_back_pauses_nothing_once_it_is_not_wanted() {
+    let mut world = taking();
+    check(world.hear(held_back()), "subscription_paused");
+    assert!(is_paused(&world));
+    world.command(retake(true, false));
+    let lines = world.grant();
+    assert!(lines.contains(&"subscription_resumed".to_owned()), "{lines:?}");
+    assert!(!is_paused(&world));
+    world.command(retake(true, true));
+    let lines = world.grant();
+    assert!(lines.contains(&"subscription_paused".to_owned()), "{lines:?}");
+    assert!(is_paused(&world), "it is held back still");
+}
+
+#[test]
+fn video_that_is_held_back_from_the_beginning_is_told() {
+    let mut world = World::with_media();
+    world.command(take(2, "cam"));
+    check(world.hear(held_back()), "");
+    check(
+        world.grant(),
+        "subscription_started
+         subscription_paused
+         2: subscribed r0 r1",
+    );
+    assert!(is_paused(&world));
 }

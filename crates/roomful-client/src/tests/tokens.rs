@@ -62,3 +62,14 @@ fn a_token_that_is_refused_leaves_the_old_one_in_force() {
     check(world.refuse(ErrorCode::Unauthorized), "2: Refused(Unauthorized)");
     check(live(&mut world, 480), "token_expiring");
 }
+
+#[test]
+fn a_resume_shows_what_was_not_answered_only_when_the_accepted_token_has_ended() {
+    let mut world = World::configured(ClientConfig::default()).join();
+    live(&mut world, 597);
+    world.command(Command::UpdateToken("newer".to_owned()));
+    world.input(Input::SignalClosed);
+    assert_eq!(world.client.token_to_show(), "token", "a bad one would end the stay");
+    world.pass(4 * SECOND);
+    assert_eq!(world.client.token_to_show(), "newer");
+}

@@ -135,11 +135,11 @@ async fn a_dropped_subscription_leaves_none_and_can_be_made_again() {
         within(bob.remove_subscription(own_id(&alice), &camera)).await.expect("unsubscribes");
     }
     assert!((1..POLLS.len()).contains(&finished), "{finished} of {POLLS:?} finished: widen the range");
-    // Nobody takes it any more, so the publisher sends nothing.
-    let received = || world.server.stats().packets_received;
+    // Nobody takes it any more, so nothing is forwarded.
+    let forwarded = || world.server.stats().packets_forwarded;
     let mut last = None;
-    eventually(|| last.replace(received()) == Some(received())).await;
-    crate::harness::stands_still(received).await;
+    eventually(|| last.replace(forwarded()) == Some(forwarded())).await;
+    crate::harness::stands_still(forwarded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

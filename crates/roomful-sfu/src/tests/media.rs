@@ -85,7 +85,6 @@ fn a_slot_can_be_used_once_it_is_answered() {
         2,
         subscribe(1, "cam", 2, true, true),
         "media: bind cam audio to p2 on a2
-         to 1: resume cam audio
          to 2: done",
     );
 }

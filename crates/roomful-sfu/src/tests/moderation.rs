@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::{ModerationError, ModerationRequest, RoomSessionId, Selection};
+use crate::{DuplicateIdentity, ModerationError, ModerationRequest, RoomSessionId, Selection};
 
 impl World {
     fn session(&self) -> RoomSessionId {
@@ -64,6 +64,45 @@ fn who_is_kicked_gets_back_in_neither_with_the_grant_nor_under_the_identity() {
             ),
         );
     }
+}
+
+#[test]
+fn another_stay_under_the_same_identity_goes_on() {
+    let policy = DuplicateIdentity::Allow;
+    let mut world = World::configured(SfuConfig { duplicate_identity: policy, ..SfuConfig::default() });
+    for session in [1, 2] {
+        world.input(Input::Opened(SessionId(session)));
+        world.ask(session, join("grace"));
+    }
+    let (kick, session) = (ModerationRequest::Kick(world.these(&[2])), world.session());
+    world.sfu.moderate(session, &kick, world.now).expect("here");
+    world.input(Input::Timeout);
+    let renew = |token: &str| {
+        let token = token.to_owned();
+        move |request, _: &World| UpdateTokenRequest { request, token: token.clone() }.into()
+    };
+    world.check(1, renew("grace"), "to 1: token for 600000 ms");
+    world.check(1, renew("same identity"), "to 1: token for 600000 ms");
+    world.input(Input::Closed(SessionId(1)));
+    world.input(Input::Opened(SessionId(3)));
+    let resumed = world.ask(3, |request, world: &World| {
+        let ClientMessage::ResumeRequest(resume) = super::resume::resume(1, 0).message(request, world) else {
+            panic!("it is one")
+        };
+        roomful_protocol::ResumeRequest { token: "grace".to_owned(), ..resume }.into()
+    });
+    let is_back = |output: &Output| matches!(output, Output::Send(_, ServerMessage::ResumeResponse(_)));
+    assert!(resumed.iter().any(is_back), "{resumed:?}");
+    // Nobody comes anew, and nobody else stays by the grant of who was kicked.
+    world.input(Input::Opened(SessionId(4)));
+    world.check(
+        4,
+        join("same identity"),
+        "to 4: error Kicked
+         close 4",
+    );
+    world.enter(5);
+    world.check(5, renew("same grant"), "to 5: error Kicked");
 }
 
 #[test]
@@ -147,7 +186,7 @@ fn what_a_censored_participant_publishes_later_is_censored_too() {
         publish("cam", Some(audio("x")), None),
         "to 1+2: v3 published cam audio:on!
          media: put cam audio of p1 Opus on x from 48
-         to 1: pause cam audio
+         to 1: resume cam audio
          media: disable cam audio
          to 1: published cam",
     );
@@ -171,6 +210,31 @@ fn one_stream_can_be_censored_by_itself() {
 }
 
 #[test]
+fn whoever_comes_again_under_an_identity_is_censored_still() {
+    let mut world = World::with(&[1]);
+    world.input(Input::Opened(SessionId(2)));
+    world.ask(2, join("grace"));
+    world.ask(2, offer(1, 2));
+    world.answer(2, 1);
+    let request = mute(world.these(&[2]), None, true);
+    world.check_moderate(&request, "");
+    world.ask(2, leave());
+    // With another grant.
+    world.input(Input::Opened(SessionId(3)));
+    world.ask(3, join("same identity"));
+    world.ask(3, offer(1, 2));
+    world.answer(3, 1);
+    let told = world.ask(3, publish("cam", Some(audio("x")), None));
+    assert_eq!(world.text(&told[0]), "to 1+3: v5 published cam audio:on!");
+    let request = mute(world.these(&[3]), None, false);
+    world.check_moderate(
+        &request,
+        "to 1+3: v6 updated cam audio:on
+         media: enable cam audio",
+    );
+}
+
+#[test]
 fn a_censored_stream_stays_so_when_its_publisher_comes_again() {
     let mut world = World::with(&[1, 2]);
     world.ask(1, publish("cam", Some(audio("x")), None));
@@ -183,7 +247,7 @@ fn a_censored_stream_stays_so_when_its_publisher_comes_again() {
         publish("cam", Some(audio("x")), None),
         "to 2+3: v7 published cam audio:on!
          media: put cam audio of p3 Opus on x from 48
-         to 3: pause cam audio
+         to 3: resume cam audio
          media: disable cam audio
          to 3: published cam",
     );

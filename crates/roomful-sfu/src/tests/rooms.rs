@@ -208,3 +208,29 @@ fn versions_have_no_gaps() {
     let versions: Vec<u64> = world.told[&2].iter().filter_map(laws::version_of).collect();
     assert_eq!(versions, [3, 4, 5, 6, 7]);
 }
+
+#[test]
+fn whoever_does_not_fit_in_replaces_nobody() {
+    let mut world = World::new();
+    let long = "\u{0}".repeat(limits::CONTEXT_MAX);
+    let enter = |world: &mut World, session, token: &str, context: &str| {
+        world.input(Input::Opened(SessionId(session)));
+        let (token, context) = (token.to_owned(), Some(context.to_owned()));
+        let outputs = world.ask(session, move |request, _: &World| {
+            JoinRequest { context: context.clone(), ..join_request(request, &token) }.into()
+        });
+        world.text(&outputs[outputs.len().saturating_sub(2)])
+    };
+    enter(&mut world, 1, "crowd's grace", "short");
+    let refused = (2..).find(|session| {
+        let told = enter(&mut world, *session, "crowd", &long);
+        told == format!("to {session}: error RoomFull")
+    });
+    let session = refused.expect("a snapshot has an end") + 1;
+    assert_eq!(enter(&mut world, session, "crowd's grace", &long), format!("to {session}: error RoomFull"));
+    world.check(1, ping(), "to 1: done");
+    // Who is no longer than the one before fits in.
+    enter(&mut world, session + 1, "crowd's grace", "brief");
+    world.check(session + 1, ping(), &format!("to {}: done", session + 1));
+    world.check(1, ping(), "");
+}

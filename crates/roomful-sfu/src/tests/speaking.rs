@@ -84,3 +84,22 @@ fn who_leaves_speaks_no_longer_and_nobody_needs_to_be_told() {
          to 2: v5 p1 left",
     );
 }
+
+#[test]
+fn a_new_track_is_quiet_until_it_is_heard() {
+    let mut world = two_voices();
+    world.check_heard(
+        "low",
+        Some(30),
+        "to 1+2: p1 speaks in low
+         to 1+2: loudest is p1",
+    );
+    world.check(
+        1,
+        UpdateStreamRequest { audio: Some(audio("y")), ..super::update("low") },
+        "media: put low audio of p1 Opus on y from 48
+         to 1+2: p1 is quiet in low
+         to 1+2: loudest is nobody
+         to 1: done",
+    );
+}

@@ -319,6 +319,39 @@ pub(super) async fn b06_a_long_loss_ends_the_stay(venue: &dyn Venue) {
     within(bob.connect()).await.expect("joins anew");
 }
 
+pub(super) async fn b06_a_loss_in_which_too_much_was_said_ends_the_stay(venue: &dyn Venue) {
+    let mut config = StageConfig::default();
+    config.sfu.resume_buffer = 4096;
+    let stage = venue.open(config).await;
+    let alice = join(&*stage, "alice").await;
+    let bob = join_fragile(&*stage, "bob", |_| {}).await;
+    meet(&[&alice, &bob]).await;
+    let (mut events, before) = (bob.events(), own_id(&bob));
+    // What fits is told when the connection is back.
+    stage.cut();
+    named(&mut events, "reconnecting").await;
+    within(alice.send_message(text("short"), None)).await.expect("is accepted");
+    stage.mend();
+    wait_for(&mut events, |event| {
+        let EventKind::MessageReceived { message, .. } = &event.kind else { return None };
+        (&*message.payload == "short").then_some(())
+    })
+    .await;
+    // What does not is not left out in silence: the stay is over.
+    stage.cut();
+    named(&mut events, "reconnecting").await;
+    for number in 0..8 {
+        let long = format!("{number} {}", "a".repeat(1000));
+        within(alice.send_message(text(&long), None)).await.expect("is accepted");
+    }
+    stage.mend();
+    let names = names_until(&mut events, "disconnected").await;
+    assert!(!names.contains(&"message_received") && !names.contains(&"reconnected"), "{names:?}");
+    assert_eq!(bob.state().disconnect_reason(), Some(DisconnectReason::NetworkError));
+    within(bob.connect()).await.expect("joins anew");
+    assert_ne!(own_id(&bob), before);
+}
+
 pub(super) async fn b06_whoever_is_kicked_while_away_hears_it(venue: &dyn Venue) {
     let stage = open(venue).await;
     let alice = join(&*stage, "alice").await;
@@ -535,7 +568,7 @@ pub(super) async fn b08_messages_are_limited_in_size_and_rate(venue: &dyn Venue)
 
 pub(super) async fn b08_requests_are_limited_in_rate(venue: &dyn Venue) {
     let mut config = StageConfig::default();
-    (config.sfu.requests_per_second, config.sfu.request_burst) = (1, 20);
+    (config.sfu.requests_per_second, config.sfu.request_burst) = (1, 33);
     let stage = venue.open(config).await;
     let (alice, bob) = two(&*stage).await;
     let mut attempts = 0;

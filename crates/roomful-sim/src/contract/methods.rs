@@ -13,16 +13,17 @@ use std::{
 
 use parking_lot::Mutex;
 use roomful::{
-    Codec, ErrorKind, EventKind, EventName, MediaKind, NetworkMetricsOptions, Origin, ParticipantId, Quality,
-    RemoteTracks, Rid, Status, SubscriptionConfig, TrackUpdate, Tracks, TracksUpdate, VideoTrackOptions,
+    Codec, DisconnectReason, ErrorKind, EventKind, EventName, MediaKind, NetworkMetricsOptions, Origin,
+    ParticipantId, Quality, RemoteTracks, Rid, Status, SubscriptionConfig, TrackUpdate, Tracks, TracksUpdate,
+    VideoTrackOptions,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     StageConfig, Venue,
     stagehand::{
-        Call, Camera, call, eventually, hears_of, join, join_fragile, key, meet, named, negotiations, open,
-        options, own_id, read, subscribe, subscribe_with, text, two, wait_for, within,
+        Call, Camera, call, eventually, falls_silent, hears_of, join, join_fragile, key, meet, named,
+        negotiations, open, options, own_id, read, subscribe, subscribe_with, text, two, wait_for, within,
     },
 };
 use crate::TokenRequest;
@@ -204,6 +205,24 @@ pub(super) async fn m05_a_bad_new_token_is_an_error_and_the_old_one_stays_in_for
     within(alice.send_message(text("still here"), None)).await.expect("the stay goes on");
 }
 
+pub(super) async fn m05_a_bad_new_token_does_not_put_the_end_off(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let life = Duration::from_secs(10);
+    let request = TokenRequest { identity: Some("alice".to_owned()), life, ..TokenRequest::default() };
+    let alice = stage.room(stage.options(stage.token(request).await.access));
+    within(alice.connect()).await.expect("joins");
+    let mut events = alice.events();
+    // Good for ten minutes, but somebody else's; what it grants is not granted.
+    let request = TokenRequest { identity: Some("bob".to_owned()), ..TokenRequest::default() };
+    for bad in [stage.token(request).await.access, "nonsense".to_owned()] {
+        let error = within(alice.update_client_token(bad)).await.expect_err("is refused");
+        assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    }
+    within(alice.send_message(text("still here"), None)).await.expect("the stay goes on");
+    named(&mut events, "disconnected").await;
+    assert_eq!(alice.state().disconnect_reason(), Some(DisconnectReason::Unauthorized));
+}
+
 pub(super) async fn m06_an_old_snapshot_never_changes(venue: &dyn Venue) {
     let stage = open(venue).await;
     let alice = join(&*stage, "alice").await;
@@ -351,13 +370,19 @@ pub(super) async fn m11_an_unknown_key_is_refused(venue: &dyn Venue) {
 
 pub(super) async fn m12_a_removed_stream_is_gone_for_all_and_its_media_stops(venue: &dyn Venue) {
     let stage = open(venue).await;
-    let Call { alice, bob, camera: _camera, mut video, .. } = call(&*stage).await;
+    let Call { alice, bob, camera, mut audio, mut video, .. } = call(&*stage).await;
     let mut events = bob.events();
     within(alice.remove_stream(&key("camera"))).await.expect("removes");
     assert!(alice.local_streams().is_empty());
     named(&mut events, "stream_unpublished").await;
     assert!(bob.participant_stream(own_id(&alice), &key("camera")).is_none());
-    within(async { while video.recv().await.is_some() {} }).await;
+    // The camera goes on; nothing of it is asked for any more, and its subscriber's tracks end.
+    for kind in MediaKind::ALL {
+        eventually(|| !camera.flows(kind, Rid::High)).await;
+    }
+    for track in [&mut audio, &mut video] {
+        within(async { while track.recv().await.is_some() {} }).await;
+    }
 }
 
 pub(super) async fn m13_tracks_are_in_the_state_and_flags_hold(venue: &dyn Venue) {
@@ -414,7 +439,7 @@ pub(super) async fn m14_flags_pause_and_preference_change_without_renegotiation(
     drop(video);
     let config = SubscriptionConfig { paused: true, ..SubscriptionConfig::default() };
     let tracks = within(bob.update_subscription(publisher, &key("camera"), config)).await.expect("updates");
-    eventually(|| !camera.flows(MediaKind::Audio, Rid::High)).await;
+    falls_silent(&mut audio).await;
     assert!(bob.state().subscription(publisher, &key("camera")).expect("there").is_paused);
     let config =
         SubscriptionConfig { preferred_layer: Some(Rid::Low), priority: 3, ..SubscriptionConfig::default() };
@@ -601,19 +626,29 @@ pub(super) async fn m20_reports_come_every_five_seconds_unless_told_otherwise(ve
     assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(&between), "{between:?}");
 }
 
-pub(super) async fn m20_every_level_is_reached(venue: &dyn Venue) {
+pub(super) async fn m20_every_level_of_sound_is_reached(venue: &dyn Venue) {
+    reach_every_level(venue, MediaKind::Audio, [1.0, 0.4, 0.14, 0.08, 0.04, 0.0]).await;
+}
+
+pub(super) async fn m20_every_level_of_picture_is_reached(venue: &dyn Venue) {
+    reach_every_level(venue, MediaKind::Video, [1.0, 0.4, 0.22, 0.12, 0.06, 0.0]).await;
+}
+
+/// * `losses`: the share of packets to be lost for each level, the worst first.
+async fn reach_every_level(venue: &dyn Venue, kind: MediaKind, losses: [f64; Quality::ALL.len()]) {
     let stage = open(venue).await;
     let Call { alice, bob, camera: _camera, audio: _audio, video: _video } = call(&*stage).await;
     let mut events = bob.events();
     let options = NetworkMetricsOptions { include_streams: true, interval: Duration::from_secs(1) };
     within(bob.enable_network_metrics_report(vec![own_id(&alice)], options)).await.expect("is accepted");
     let stream = (own_id(&alice), key("camera"));
-    for (level, loss) in Quality::ALL.into_iter().zip([1.0, 0.4, 0.14, 0.08, 0.04, 0.0]).rev() {
+    for (level, loss) in Quality::ALL.into_iter().zip(losses).rev() {
         stage.lose_media(loss);
         wait_for(&mut events, |event| {
             let EventKind::NetworkMetricsReport { metrics } = &event.kind else { return None };
-            let audio = metrics.get(&own_id(&alice))?.streams.as_ref()?.get(&stream)?.audio?;
-            (audio.quality == level).then_some(())
+            let tracks = metrics.get(&own_id(&alice))?.streams.as_ref()?.get(&stream)?;
+            let track = if kind == MediaKind::Audio { tracks.audio? } else { tracks.video? };
+            (track.quality == level).then_some(())
         })
         .await;
     }

@@ -53,6 +53,7 @@ scenarios! {
         m04_leaving_is_bounded_on_a_dead_network
         m05_a_stay_outlives_its_first_token
         m05_a_bad_new_token_is_an_error_and_the_old_one_stays_in_force
+        m05_a_bad_new_token_does_not_put_the_end_off
         m06_an_old_snapshot_never_changes
         m07_the_local_participant_is_local
         m08_local_streams_are_ones_own_by_key
@@ -76,7 +77,8 @@ scenarios! {
         m19_what_cannot_be_sent_is_refused
         m20_reports_come_at_once_and_again_and_name_streams_if_asked
         m20_reports_come_every_five_seconds_unless_told_otherwise
-        m20_every_level_is_reached
+        m20_every_level_of_sound_is_reached
+        m20_every_level_of_picture_is_reached
         m21_reports_end_for_some_or_for_all;
     events:
         v01_every_change_comes_with_the_state_after_it
@@ -127,6 +129,7 @@ scenarios! {
         b05_speech_is_heard_from_the_levels
         b06_a_short_loss_keeps_everything
         b06_a_long_loss_ends_the_stay
+        b06_a_loss_in_which_too_much_was_said_ends_the_stay
         b06_whoever_is_kicked_while_away_hears_it
         b06_whoever_is_away_when_the_session_ends_hears_it
         b06_media_follows_another_address

@@ -30,6 +30,9 @@ use crate::TokenRequest;
 /// No wait is longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// So long nothing must come to be taken for an end.
+const SILENCE: Duration = Duration::from_millis(600);
+
 /// Waits, but not for ever.
 #[track_caller]
 pub(super) fn within<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
@@ -53,9 +56,15 @@ pub(super) fn stands_still<T: PartialEq + Debug>(value: impl Fn() -> T) -> impl 
     let place = Location::caller();
     async move {
         let before = value();
-        sleep(Duration::from_millis(600)).await;
+        sleep(SILENCE).await;
         assert_eq!(value(), before, "must stand still: {place}");
     }
+}
+
+/// Waits until nothing comes on a track any more.
+#[track_caller]
+pub(super) fn falls_silent(track: &mut RemoteTrack) -> impl Future<Output = ()> {
+    within(async move { while timeout(SILENCE, track.recv()).await.is_ok_and(|frame| frame.is_some()) {} })
 }
 
 /// Waits for the first event that `find` finds something in.

@@ -34,6 +34,7 @@ type Counts = HashMap<(Way, u8), u64>;
 
 /// The payload type that our clients and server use for Opus.
 pub(crate) const OPUS: u8 = 111;
+const VP8: u8 = 96;
 
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -71,6 +72,11 @@ impl Proxy {
     /// Returns how many RTP packets passed that way: of audio, and of anything else.
     pub(crate) fn passed(&self, way: Way) -> (u64, u64) {
         of_kinds(&self.state.lock().expect("nobody panics").passed, way)
+    }
+
+    /// Returns how many RTP packets of VP8 passed that way; repairs, and probes of the bandwidth, are none.
+    pub(crate) fn pictures(&self, way: Way) -> u64 {
+        self.state.lock().expect("nobody panics").passed.get(&(way, VP8)).copied().unwrap_or_default()
     }
 
     /// Returns how many RTP packets were dropped that way: of audio, and of anything else.
