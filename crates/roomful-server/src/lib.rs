@@ -22,6 +22,7 @@ mod clock;
 mod config;
 mod control;
 mod error;
+mod http;
 mod live;
 mod outgoing;
 mod rest;

@@ -16,7 +16,7 @@ use crate::{
     admission::TokenAdmission,
     clock,
     config::{InvalidConfig, ServerConfig},
-    control,
+    control, http,
     live::{ActiveSessions, ControlledRooms},
     rest::{self, Api, ApiKey, RoomDefaults},
     shard,
@@ -96,6 +96,7 @@ impl Server {
         let tokens = Arc::new(TokenAuthority::new(&config.api_key));
         let sessions = ActiveSessions::default();
         let admission = TokenAdmission { tokens: tokens.clone(), store: store.clone() };
+        let patience = config.sfu.join_timeout;
         let engine = Sfu::new(config.sfu, Box::new(admission), rand::random(), clock::now());
         let api = Api {
             store,
@@ -122,11 +123,7 @@ impl Server {
         };
         let router = rest::router(api).merge(websocket::router(signal));
         tasks.spawn(control::run(engine, heard, events, shard.commands(), sessions));
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "HTTP ended");
-            }
-        });
+        tasks.spawn(http::serve(listener, router, patience));
         Ok(Self { http, media: shard.local_address(), quic, tasks, shard, control, live })
     }
 

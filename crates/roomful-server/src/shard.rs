@@ -154,7 +154,7 @@ impl Runner {
             }
             self.receive();
             // What was sealed and refused leaves first; until then nothing more is sealed.
-            self.batch.flush(&self.socket);
+            self.batch.flush(&self.socket, clock::now());
             self.shard.set_blocked(self.batch.is_waiting());
             self.shard.handle_timeout(clock::now());
         }

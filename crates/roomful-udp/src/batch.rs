@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
 };
 
 use crate::socket::Socket;
@@ -14,8 +15,8 @@ pub struct Batch {
     run: Option<Run>,
     /// Contents of the run; kept between runs so that it is allocated once.
     contents: Vec<u8>,
-    /// Runs that the socket refused, oldest first.
-    refused: VecDeque<(Run, Vec<u8>)>,
+    /// Runs that the socket refused, oldest first, and when it was seen first that they wait.
+    refused: VecDeque<(Run, Vec<u8>, Option<Instant>)>,
     refused_bytes: usize,
     dropped: u64,
 }
@@ -32,6 +33,9 @@ struct Run {
 
 /// Bytes that wait for a full socket; more are dropped, as a full network would. A shard seals no more than half of it at once.
 const REFUSED_MAX: usize = 8 << 20;
+
+/// How long they may wait: later nobody can use them, and what was forwarded by then may be withheld by now.
+const REFUSED_TIME: Duration = Duration::from_millis(500);
 
 /// Longest run in bytes: what fits one UDP datagram before segmentation.
 const RUN_MAX: usize = 65_000;
@@ -61,9 +65,9 @@ impl Batch {
         self.push_run_on(socket, source, destination, segment, bytes);
     }
 
-    /// Sends everything, first what was refused earlier.
-    pub fn flush(&mut self, socket: &Socket) {
-        self.flush_on(socket);
+    /// Sends everything, first what was refused earlier. What has waited for half a second is dropped.
+    pub fn flush(&mut self, socket: &Socket, now: Instant) {
+        self.flush_on(socket, now);
     }
 
     fn push_on(&mut self, link: &impl Link, source: IpAddr, destination: SocketAddr, bytes: &[u8]) {
@@ -99,8 +103,16 @@ impl Batch {
         self.send_or_keep(link, Run { source, destination, segment, count, is_closed: true }, bytes);
     }
 
-    fn flush_on(&mut self, link: &impl Link) {
-        while let Some((run, contents)) = self.refused.front_mut() {
+    fn flush_on(&mut self, link: &impl Link, now: Instant) {
+        for (.., since) in self.refused.iter_mut().rev().take_while(|(.., since)| since.is_none()) {
+            *since = Some(now);
+        }
+        let is_late = |since: Option<Instant>| since.is_some_and(|since| now >= since + REFUSED_TIME);
+        while let Some((run, contents, _)) = self.refused.pop_front_if(|(.., since)| is_late(*since)) {
+            self.refused_bytes -= contents.len();
+            self.dropped += contents.len().div_ceil(run.segment.max(1)) as u64;
+        }
+        while let Some((run, contents, _)) = self.refused.front_mut() {
             let sent = send(link, *run, contents);
             self.refused_bytes -= sent;
             if sent < contents.len() {
@@ -118,7 +130,7 @@ impl Batch {
         !self.refused.is_empty()
     }
 
-    /// Returns how many datagrams were dropped because the socket stayed full.
+    /// Returns how many datagrams were dropped because the socket stayed full, or was for too long.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
@@ -140,7 +152,7 @@ impl Batch {
         }
         if self.refused_bytes + rest.len() <= REFUSED_MAX {
             self.refused_bytes += rest.len();
-            self.refused.push_back((run, rest.to_vec()));
+            self.refused.push_back((run, rest.to_vec(), None));
         } else {
             self.dropped += rest.len().div_ceil(run.segment.max(1)) as u64;
         }
@@ -224,6 +236,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_waits_for_too_long_never_leaves() {
+        let link = Limited { says: 8, takes: 8, room: Cell::new(0), sent: RefCell::new(Vec::new()) };
+        let (source, destination) = ([127, 0, 0, 1].into(), ([127, 0, 0, 1], 7).into());
+        let (mut batch, start) = (Batch::new(), Instant::now());
+        batch.push_run_on(&link, source, destination, 2, b"aabbc");
+        batch.flush_on(&link, start);
+        batch.push_run_on(&link, source, destination, 2, b"dd");
+        batch.flush_on(&link, start + REFUSED_TIME - Duration::from_millis(1));
+        assert!(batch.is_waiting());
+        link.room.set(9);
+        batch.flush_on(&link, start + REFUSED_TIME);
+        let sent: Vec<Vec<u8>> = link.sent.into_inner().into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!((sent, batch.dropped(), batch.is_waiting()), (vec![b"dd".to_vec()], 3, false));
+    }
+
     proptest! {
         #[test]
         fn whatever_a_system_can_the_same_datagrams_leave_in_the_same_order(
@@ -233,6 +261,7 @@ mod tests {
             room in 1..6_usize,
         ) {
             let link = Limited { says, takes, room: Cell::new(0), sent: RefCell::new(Vec::new()) };
+            let now = Instant::now();
             let (source, mut batch, mut expected) = ([127, 0, 0, 1].into(), Batch::new(), Vec::new());
             for (number, (port, segment, length, is_one_run)) in runs.into_iter().enumerate() {
                 let destination = SocketAddr::from(([127, 0, 0, 1], port));
@@ -247,7 +276,7 @@ mod tests {
             }
             for _ in 0..10_000 {
                 link.room.set(room);
-                batch.flush_on(&link);
+                batch.flush_on(&link, now);
                 if !batch.is_waiting() && batch.run.is_none() {
                     break;
                 }

@@ -1,6 +1,7 @@
 //! Real sockets on loopback.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::{Batch, Socket, local_addresses};
 
@@ -18,7 +19,7 @@ async fn runs_arrive_as_the_datagrams_that_they_were() {
     for (index, size) in sizes.iter().enumerate() {
         batch.push(&sender, sender.local_addr().ip(), destination, &vec![index as u8; *size]);
     }
-    batch.flush(&sender);
+    batch.flush(&sender, Instant::now());
     let mut received = Vec::new();
     while received.len() < sizes.len() {
         receiver.readable().await.expect("the runtime lives");
@@ -43,7 +44,7 @@ async fn a_run_put_together_elsewhere_leaves_behind_what_was_pushed_before() {
     batch.push(&sender, source, destination, &[1; 9]);
     // More datagrams than any system sends at once.
     batch.push_run(&sender, source, destination, 100, &[2; 100 * 199 + 7]);
-    batch.flush(&sender);
+    batch.flush(&sender, Instant::now());
     let mut received = Vec::new();
     while received.len() < 201 {
         receiver.readable().await.expect("the runtime lives");
@@ -62,7 +63,7 @@ async fn a_closed_port_harms_nobody_else() {
     let mut batch = Batch::new();
     for destination in [closed, receiver.local_addr(), closed, receiver.local_addr()] {
         batch.push(&sender, sender.local_addr().ip(), destination, b"datagram");
-        batch.flush(&sender);
+        batch.flush(&sender, Instant::now());
     }
     let mut count = 0;
     while count < 2 {

@@ -170,6 +170,6 @@ impl MediaSocket for UdpMedia {
     }
 
     fn flush(&mut self) {
-        self.batch.flush(&self.socket);
+        self.batch.flush(&self.socket, crate::clock::now());
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::select_ok;
 use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use roomful_protocol::{ClientMessage, Encoding, limits};
 use roomful_types::Fingerprint;
@@ -16,7 +17,7 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use tokio::{net::lookup_host, sync::mpsc};
+use tokio::{net::lookup_host, sync::mpsc, time::sleep};
 
 use super::{BoxError, Incoming, Outgoing, converse, provide_crypto};
 use crate::network::SignalEvent;
@@ -27,6 +28,10 @@ const ALPN: &[u8] = b"roomful/1";
 /// How long the network may be silent. Packets that show that it lives go three times as often.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long one address of a server may be tried alone, and how many are.
+const HEAD_START: Duration = Duration::from_millis(250);
+const ADDRESSES_MAX: usize = 8;
+
 pub(super) async fn run(
     server: &str,
     fingerprint: Option<Fingerprint>,
@@ -36,19 +41,40 @@ pub(super) async fn run(
     provide_crypto();
     let server = server.trim_end_matches('/');
     let host = server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']']);
-    let address = lookup_host(server).await?.next().ok_or("the server's name has no address")?;
-    let any = match address {
-        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-    };
-    let endpoint = Endpoint::client(SocketAddr::new(any, 0))?;
-    let connection = endpoint.connect_with(config(fingerprint)?, address, host)?.await?;
+    let (endpoint, connection) = connect(lookup_host(server).await?, host, &config(fingerprint)?).await?;
     let (send, recv) = connection.open_bi().await?;
     let ended =
         converse(Sink(send, connection.clone()), Stream(recv), Encoding::Binary, to_send, events).await;
     connection.close(VarInt::from_u32(0), b"");
     endpoint.wait_idle().await;
     ended
+}
+
+/// Connects to whichever address answers first; each gets a head start over the next (RFC 8305 §5).
+async fn connect(
+    addresses: impl Iterator<Item = SocketAddr>,
+    host: &str,
+    config: &ClientConfig,
+) -> Result<(Endpoint, Connection), BoxError> {
+    let attempt = async |number: u32, address: SocketAddr| -> Result<_, BoxError> {
+        sleep(HEAD_START * number).await;
+        let any = match address {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        };
+        let endpoint = Endpoint::client(SocketAddr::new(any, 0))?;
+        let connection = endpoint.connect_with(config.clone(), address, host)?.await?;
+        Ok((endpoint, connection))
+    };
+    let attempts: Vec<_> = (0..)
+        .zip(addresses.take(ADDRESSES_MAX))
+        .map(|(number, address)| Box::pin(attempt(number, address)))
+        .collect();
+    if attempts.is_empty() {
+        return Err("the server's name has no address".into());
+    }
+    let (connected, _) = select_ok(attempts).await?;
+    Ok(connected)
 }
 
 struct Sink(SendStream, Connection);
@@ -156,5 +182,49 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::{ServerConfig, crypto::rustls::QuicServerConfig};
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_holds_nobody_up() {
+        provide_crypto();
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
+        let mut tls = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .expect("they belong together");
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let tls = QuicServerConfig::try_from(tls).expect("TLS 1.3 is there");
+        let any = ([127, 0, 0, 1], 0).into();
+        let server =
+            Endpoint::server(ServerConfig::with_crypto(Arc::new(tls)), any).expect("loopback has ports");
+        let alive = server.local_addr().expect("bound");
+        tokio::spawn(async move {
+            while let Some(incoming) = server.accept().await {
+                drop(incoming.await)
+            }
+        });
+        // It takes what comes and says nothing.
+        let silent = UdpSocket::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let dead = silent.local_addr().expect("bound");
+
+        let config = config(Some(Fingerprint::of(cert.der()))).expect("a good one");
+        let addresses = [dead, alive];
+        let connecting = connect(addresses.into_iter(), "localhost", &config);
+        let (_endpoint, connection) =
+            tokio::time::timeout(IDLE_TIMEOUT / 3, connecting).await.expect("in time").expect("connects");
+        assert_eq!(connection.remote_address(), alive);
+        assert!(connect(std::iter::empty(), "localhost", &config).await.is_err());
     }
 }
