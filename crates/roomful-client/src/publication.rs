@@ -13,7 +13,7 @@ use crate::{
     client::Client,
     command::{AddStream, CommandError, CommandId, NewTrack, Reply, TrackUpdate, UpdateStream},
     media::MediaCommand,
-    request::Request,
+    request::{Request, Undo},
 };
 
 /// Streams of one's own, and what is being done to them.
@@ -308,10 +308,40 @@ impl Client {
             }
             Err(code) => {
                 self.undo(&change);
+                if code == ErrorCode::RateLimited {
+                    // Whoever wanted to be silent is: what others are told must follow.
+                    let muted = change.enabled.iter().filter(|(_, enabled)| !**enabled);
+                    let muted = muted.map(|(kind, _)| Undo::Track(change.key.clone(), *kind));
+                    self.refused.extend(muted);
+                }
                 self.finish(change.command, Err(CommandError::Refused(code)));
             }
         }
         self.advance();
+    }
+
+    /// Tells once more that a track is muted, unless it is not any more.
+    pub(crate) fn mute_again(&mut self, key: StreamKey, kind: MediaKind) {
+        let publication = self.publications.streams.get(&key);
+        let sent = publication.and_then(|publication| publication.tracks.get(&kind));
+        let is_unmuted_next = self
+            .publications
+            .changes
+            .iter()
+            .any(|next| next.key == key && next.enabled.get(&kind) == Some(&true));
+        if sent.is_some_and(|sent| !sent.is_active) && !is_unmuted_next {
+            let (command, tracks, request) = (None, Vec::new(), None);
+            let enabled = BTreeMap::from([(kind, false)]);
+            self.publications.changes.push(Change {
+                command,
+                key,
+                is_new_stream: false,
+                enabled,
+                tracks,
+                request,
+            });
+            self.advance();
+        }
     }
 
     /// Takes the answer to the wish to take a stream back. That it is gone was told by a notice.

@@ -1,7 +1,7 @@
 //! What is asked of the server, and what its answers lead to.
 
 use roomful_protocol::{ClientMessage, ErrorCode, RequestId};
-use roomful_types::{DisconnectReason, ParticipantId, StreamId, StreamKey};
+use roomful_types::{DisconnectReason, MediaKind, ParticipantId, StreamId, StreamKey};
 
 use crate::{
     client::{Client, Output},
@@ -36,10 +36,12 @@ pub(crate) enum Request {
     Plain(CommandId),
 }
 
-/// What nobody waits for any more, and has to go.
+/// What nobody waits for any more, and has to go, or to be told.
 #[derive(Debug)]
 pub(crate) enum Undo {
     Publication(StreamKey),
+    /// A track that was muted is not heard any more, whoever knows.
+    Track(StreamKey, MediaKind),
     Subscription((ParticipantId, StreamKey), StreamId),
 }
 
@@ -128,6 +130,7 @@ impl Client {
     pub(crate) fn undo_again(&mut self, undo: Undo) {
         match undo {
             Undo::Publication(key) if self.publications.is_ending(&key) => self.unpublish(None, key),
+            Undo::Track(key, kind) => self.mute_again(key, kind),
             Undo::Subscription(name, stream) if self.subscriptions.is_ending(&name, stream) => {
                 self.unsubscribe(None, name);
             }

@@ -11,6 +11,7 @@ pub mod contract;
 mod faults;
 mod link;
 mod media;
+mod nat;
 mod ordered;
 #[cfg(feature = "sdk")]
 pub mod sdk;
@@ -22,6 +23,7 @@ mod world;
 pub use faults::{Answer, Faults, Script};
 pub use link::{Link, LinkConfig};
 pub use media::{Media, MediaInput, MediaOutput};
+pub use nat::{Nat, NatConfig, NatFilter};
 pub use server::{Input, Output, ServerMachine};
 pub use timeline::Timeline;
 pub use tokens::{TokenRequest, Tokens};

@@ -97,6 +97,18 @@ enum Said {
     Break,
 }
 
+impl Said {
+    /// Returns whether its place among others may change. A stay begins with what says so, whatever goes wrong.
+    const fn may_be_overtaken(&self) -> bool {
+        match self {
+            Self::Message(message) => {
+                !matches!(message, ServerMessage::JoinResponse(_) | ServerMessage::ResumeResponse(_))
+            }
+            Self::Close | Self::Break => false,
+        }
+    }
+}
+
 impl ServerMachine {
     /// Makes a server that clients reach at `address`. All of its ids and chances come from the seed; the keys of real media do
     /// not.
@@ -257,8 +269,9 @@ impl ServerMachine {
                 self.tell(input);
             }
         }
-        self.media.handle_timeout(self.now);
+        // What is decided at this instant holds for what is forwarded at it.
         self.tell(SfuInput::Timeout);
+        self.media.handle_timeout(self.now);
         self.release();
     }
 
@@ -326,7 +339,10 @@ impl ServerMachine {
         let copy = repeats.then(|| (at, Said::Message(message.clone())));
         line.queue.push_back((at, said));
         let last = line.queue.len() - 1;
-        if reorders && last > 0 && matches!(line.queue[last - 1].1, Said::Message(_)) {
+        if reorders
+            && last > 0
+            && [last, last - 1].iter().all(|place| line.queue[*place].1.may_be_overtaken())
+        {
             line.queue.swap(last, last - 1);
             let (earlier, later) = (line.queue[last].0, line.queue[last - 1].0);
             line.queue[last - 1].0 = earlier.min(later);

@@ -134,6 +134,25 @@ fn muting_is_immediate_and_unmuting_waits_for_the_server() {
 }
 
 #[test]
+fn a_mute_that_is_refused_for_too_many_requests_is_told_later_unless_it_is_over() {
+    let mute = || update("mine", TrackUpdate::Mute, TrackUpdate::Keep);
+    for is_over in [false, true] {
+        let (mut world, _) = publishing();
+        world.command(mute());
+        check(world.refuse(ErrorCode::RateLimited), "3: Refused(RateLimited)");
+        if is_over {
+            world.command(update("mine", TrackUpdate::Replace(opus(1)), TrackUpdate::Keep));
+        }
+        let lines = world.pass(Duration::from_secs(10));
+        let is_told = lines.contains(&"send update mine audio=false".to_owned());
+        assert_eq!(is_told, !is_over, "{lines:?}");
+        if !is_over {
+            check(world.grant(), "media: silence 1");
+        }
+    }
+}
+
+#[test]
 fn a_mute_counts_from_when_it_was_asked_for() {
     let (mut world, _) = publishing();
     let unmute = || update("mine", TrackUpdate::Replace(opus(1)), TrackUpdate::Keep);

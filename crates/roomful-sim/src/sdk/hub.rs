@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     time::Instant,
 };
 
@@ -16,7 +16,10 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::{Faults, Input, Link, LinkConfig, Output, ServerMachine, ordered::Ordered, timeline::Timeline};
+use crate::{
+    Faults, Input, Link, LinkConfig, Nat, NatConfig, Output, ServerMachine, ordered::Ordered,
+    timeline::Timeline,
+};
 
 /// Numbers a network of a simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +33,9 @@ pub(super) enum Told {
     Configure(NetworkId, LinkConfig, LinkConfig),
     /// A network loses this share of datagrams.
     MediaLoss(NetworkId, f64),
+    /// What is behind a network is behind such a NAT from now on; or the NAT that it is behind forgets everything.
+    Nat(NetworkId, NatConfig),
+    Rebind(NetworkId),
     /// A network is cut: its connections die, and none can be made until it is mended.
     Cut(NetworkId, bool),
     /// A room connects; what it is told goes here.
@@ -78,6 +84,7 @@ struct Path {
     media: [Link; 2],
     /// What signalling passes, up and down.
     signal: [Ordered<Flight>; 2],
+    nat: Option<Nat>,
     is_cut: bool,
 }
 
@@ -153,7 +160,7 @@ impl Hub {
                 let media = [(); 2].map(|()| link(LinkConfig::default()));
                 let (up_link, down_link) = (link(up), link(down));
                 let signal = [Ordered::new(up, self.seed), Ordered::new(down, !self.seed)];
-                let path = Path { up: up_link, down: down_link, media, signal, is_cut: false };
+                let path = Path { up: up_link, down: down_link, media, signal, nat: None, is_cut: false };
                 self.paths.insert(id, path);
             }
             Told::Configure(id, up, down) => {
@@ -171,6 +178,17 @@ impl Hub {
                     for media in &mut path.media {
                         media.configure(LinkConfig { loss: share, ..LinkConfig::default() });
                     }
+                }
+            }
+            Told::Nat(id, config) => {
+                if let Some(path) = self.paths.get_mut(&id) {
+                    let outside = u32::from(Ipv4Addr::new(10, 2, 0, 0)) + id.0;
+                    path.nat = Some(Nat::new(config, Ipv4Addr::from(outside).into()));
+                }
+            }
+            Told::Rebind(id) => {
+                if let Some(nat) = self.paths.get_mut(&id).and_then(|path| path.nat.as_mut()) {
+                    nat.rebind();
                 }
             }
             Told::Cut(id, is_cut) => self.cut(id, is_cut, now),
@@ -243,7 +261,13 @@ impl Hub {
                 let datagram = Datagram { source, destination, bytes: &bytes };
                 self.machine.handle_input(Input::Datagram(datagram), now);
             }
-            Flight::DatagramToClient(datagram) => {
+            Flight::DatagramToClient(mut datagram) => {
+                let nat = self.paths.values_mut().filter_map(|path| path.nat.as_mut());
+                if let Some(nat) = nat.into_iter().find(|nat| nat.owns(datagram.destination)) {
+                    let inside = nat.incoming(datagram.source, datagram.destination, now);
+                    let Some(inside) = inside else { return };
+                    datagram.destination = inside;
+                }
                 if let Some((_, socket)) = self.sockets.get(&datagram.destination) {
                     let _ = socket.send(datagram);
                 }
@@ -261,8 +285,7 @@ impl Hub {
                 }
                 Output::Close(session) => self.fly_down(session, Flight::ClosedByServer(session), now),
                 Output::Transmit(transmit) => {
-                    let Some((network, _)) = self.sockets.get(&transmit.destination) else { continue };
-                    let Some(path) = self.paths.get_mut(network).filter(|path| !path.is_cut) else {
+                    let Some(path) = self.path_to(transmit.destination).filter(|path| !path.is_cut) else {
                         continue;
                     };
                     let roomful_media::Transmit { source, destination, bytes } = transmit;
@@ -280,9 +303,23 @@ impl Hub {
         }
     }
 
-    fn on_datagram_up(&mut self, datagram: Arrived, now: Instant) {
+    /// Returns the path to whoever has this address, or whose NAT has it.
+    fn path_to(&mut self, address: SocketAddr) -> Option<&mut Path> {
+        if let Some((network, _)) = self.sockets.get(&address) {
+            return self.paths.get_mut(network).filter(|path| path.nat.is_none());
+        }
+        self.paths.values_mut().find(|path| path.nat.as_ref().is_some_and(|nat| nat.owns(address)))
+    }
+
+    fn on_datagram_up(&mut self, mut datagram: Arrived, now: Instant) {
         let Some((network, _)) = self.sockets.get(&datagram.source) else { return };
-        let Some(path) = self.paths.get_mut(network).filter(|path| !path.is_cut) else { return };
+        let Some(path) = self.paths.get_mut(network) else { return };
+        if let Some(nat) = &mut path.nat {
+            datagram.source = nat.outgoing(datagram.source, datagram.destination, now);
+        }
+        if path.is_cut {
+            return;
+        }
         if path.media[0].send(datagram.bytes.len(), now)[0].is_none() {
             return;
         }

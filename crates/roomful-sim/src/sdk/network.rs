@@ -19,7 +19,7 @@ use roomful_sfu::SessionId;
 use tokio::sync::mpsc;
 
 use super::hub::{Arrived, NetworkId, Told};
-use crate::LinkConfig;
+use crate::{LinkConfig, NatConfig};
 
 /// A network between rooms and a fake server, with a link in each direction.
 pub struct FakeNetwork {
@@ -71,6 +71,17 @@ impl FakeNetwork {
     /// Loses this share of datagrams, both ways, 0 ..= 1; connections are not concerned.
     pub fn set_media_loss(&self, share: f64) {
         let _ = self.hub.send(Told::MediaLoss(self.id, share));
+    }
+
+    /// Puts whatever is behind this network behind a NAT from now on: the server sees addresses of the NAT's, and what it sends is let in
+    /// as the NAT likes. Connections are not concerned.
+    pub fn set_nat(&self, nat: NatConfig) {
+        let _ = self.hub.send(Told::Nat(self.id, nat));
+    }
+
+    /// Lets the NAT forget everything: sockets are seen at other addresses, without knowing.
+    pub fn rebind_nat(&self) {
+        let _ = self.hub.send(Told::Rebind(self.id));
     }
 
     /// Breaks every connection; none can be made, and no datagram passes, until [`mend`](Self::mend).

@@ -11,7 +11,7 @@ use super::{
     Happening, World,
     frames::{self, Tag},
     transport::Way,
-    wire::Stream,
+    wire::{Rtp, Stream},
 };
 use crate::{Input, MediaInput, MediaOutput};
 
@@ -118,9 +118,15 @@ impl World {
 
     /// The server sends a datagram.
     pub(super) fn on_transmit(&mut self, datagram: Transmit) {
-        let is_at = |node: &super::Node| node.address == datagram.destination;
-        let Some(index) = self.nodes.iter().position(is_at) else { return };
-        self.wire.note_datagram(index, &datagram.bytes);
+        let Some(index) = self.paths.iter().position(|path| path.nat.owns(datagram.destination)) else {
+            return;
+        };
+        if let Some(packet) = Rtp::read(&datagram.bytes) {
+            if let Err(why) = self.model.grants_source(packet.ssrc) {
+                panic!("media leaves for participant {index} {why}");
+            }
+            self.wire.note_rtp(index, &packet, self.model.repaired_by(packet.ssrc), self.now);
+        }
         let path = &mut self.paths[index];
         if path.is_cut {
             return;
@@ -141,7 +147,9 @@ impl World {
     pub(super) fn datagram_down(&mut self, index: usize, datagram: &Transmit) {
         let Way::Real(real) = &mut self.nodes[index].transport.way else { return };
         let Transmit { source, destination, bytes } = datagram;
-        let datagram = Datagram { source: *source, destination: *destination, bytes };
+        let inside = self.paths[index].nat.incoming(*source, *destination, self.now);
+        let Some(destination) = inside else { return };
+        let datagram = Datagram { source: *source, destination, bytes };
         real.handle_datagram(datagram, self.now);
         self.turn(index);
     }
@@ -157,7 +165,8 @@ impl World {
     pub(super) fn transmit(&mut self, index: usize) {
         let Way::Real(real) = &mut self.nodes[index].transport.way else { return };
         let path = &mut self.paths[index];
-        while let Some(datagram) = real.poll_transmit() {
+        while let Some(mut datagram) = real.poll_transmit() {
+            datagram.source = path.nat.outgoing(datagram.source, datagram.destination, self.now);
             if path.is_cut {
                 continue;
             }
@@ -183,7 +192,7 @@ impl World {
         self.nodes[index].watch.on_frame(track, self.tags.get(tag), self.now);
     }
 
-    /// What nobody grants any more stops within a bound. At the server itself it cannot be seen: it is encrypted.
+    /// What nobody grants any more stops within a bound where it is shown, too: what had left before is on its way for a while.
     fn check_stopping(&mut self, index: usize, tag: Tag) {
         let Some(peer) = self.nodes[index].id else { return };
         if self.model.grants(peer, self.tags.get(tag)).is_ok() {

@@ -21,14 +21,14 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use roomful_client::{Command, CommandId, MediaTransport};
 use roomful_media::Transmit;
-use roomful_protocol::{ClientMessage, ServerMessage};
+use roomful_protocol::{ClientMessage, ErrorCode, ServerMessage};
 use roomful_sfu::{ModerationRequest, Selection, SessionId, SfuConfig};
 use roomful_types::{MediaKind, Mid, ParticipantId, Rid, RoomId};
 
 pub use parameters::{MediaMode, Parameters};
 
 use crate::{
-    Faults, Input, Link, LinkConfig, Media, MediaInput, Output, ServerMachine, Timeline, Tokens,
+    Faults, Input, Link, LinkConfig, Media, MediaInput, Nat, Output, Script, ServerMachine, Timeline, Tokens,
     ordered::Ordered,
 };
 use frames::Tags;
@@ -54,6 +54,8 @@ pub struct World {
     trace: Trace,
     wire: Wire,
     frames_delivered: u64,
+    /// How many wishes are refused next.
+    refusals: u32,
     /// Since when, and when last, frames came that nobody grants any more.
     refused: BTreeMap<(usize, frames::Tag), (Instant, Instant)>,
     server_wake: Option<Instant>,
@@ -80,6 +82,7 @@ struct Path {
     down: Link,
     /// What signalling passes, up and down.
     signal: [Ordered<Happening>; 2],
+    nat: Nat,
     is_cut: bool,
 }
 
@@ -94,7 +97,8 @@ struct Connection {
 #[derive(Debug)]
 enum Happening {
     Opened(SessionId),
-    SignalUp(SessionId, Box<ClientMessage>),
+    /// Whether it is said for the first time.
+    SignalUp(SessionId, Box<ClientMessage>, bool),
     SignalDown(SessionId, Box<ServerMessage>),
     ClosedUp(SessionId),
     ClosedDown(SessionId),
@@ -142,18 +146,19 @@ impl World {
         let mut paths = Vec::new();
         for index in 0..parameters.participants {
             nodes.push(Node::new(index, ROOM, parameters.media, random.random(), start));
-            let mut link = || Link::new(parameters.link, random.random());
-            let (up, down) = (link(), link());
+            let mut link = |config| Link::new(config, random.random());
+            let (up, down) = (link(parameters.up()), link(parameters.link));
             let signal = [(); 2].map(|()| Ordered::new(parameters.link, random.random()));
-            paths.push(Path { up, down, signal, is_cut: false });
+            let nat = Nat::new(parameters.nat, [203, 0, 113, index as u8 + 1].into());
+            paths.push(Path { up, down, signal, nat, is_cut: false });
             timeline.put(start + Duration::from_millis(random.random_range(0..2000)), Happening::Act(index));
         }
         if parameters.disturbance.is_some() {
             timeline.put(start + Duration::from_secs(2), Happening::Disturb);
         }
         timeline.put(start + parameters.duration, Happening::Heal);
-        let Parameters { notice_delay, delay, disconnect, .. } = parameters;
-        server.faults = Faults { notice_delay, delay, disconnect, ..Faults::default() };
+        let Parameters { notice_delay, delay, disconnect, reorder, repeat, .. } = parameters;
+        server.faults = Faults { notice_delay, delay, disconnect, reorder, repeat, ..Faults::default() };
         Self {
             parameters,
             start,
@@ -169,6 +174,7 @@ impl World {
             trace: Trace::default(),
             wire: Wire::default(),
             frames_delivered: 0,
+            refusals: 0,
             refused: BTreeMap::new(),
             server_wake: None,
             is_healed: false,
@@ -187,6 +193,8 @@ impl World {
             notice_delay: Duration::ZERO,
             delay: Duration::ZERO,
             disconnect: 0.0,
+            reorder: 0.0,
+            repeat: 0.0,
             withdrawals: 0,
             ..Parameters::from_seed(media, 0)
         });
@@ -227,8 +235,14 @@ impl World {
                 self.server.handle_input(Input::Opened(session), self.now);
                 self.feed(node, roomful_client::Input::SignalOpened);
             }
-            Happening::SignalUp(session, message) => {
+            Happening::SignalUp(session, message, is_new) => {
                 if self.node_of(session).is_some() {
+                    // What was carried out before is not refused when it is said again.
+                    if is_new && is_a_wish(&message) && self.refusals > 0 {
+                        self.refusals -= 1;
+                        let refusal = Script::refuse(|_| true, ErrorCode::RateLimited);
+                        self.server.faults.script.push_back(refusal);
+                    }
                     self.server.handle_input(Input::Signal(session, *message), self.now);
                     self.drain_server();
                     self.server.check_invariants();
@@ -331,7 +345,8 @@ impl World {
             NodeOutput::Send(message) => {
                 if let Some(session) = self.nodes[index].session {
                     self.trace.said(index, &message);
-                    self.fly(index, 0, Happening::SignalUp(session, Box::new(message)));
+                    let is_new = self.nodes[index].said.insert(message.request());
+                    self.fly(index, 0, Happening::SignalUp(session, Box::new(message), is_new));
                 }
             }
             NodeOutput::CloseSignal => {
@@ -443,12 +458,18 @@ impl World {
     fn disturb(&mut self) {
         let Some(pause) = self.parameters.disturbance.filter(|_| !self.is_healed) else { return };
         let index = self.random.random_range(0..self.nodes.len());
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..15) {
+            // The server hears and says nothing for a while, or again.
+            12 => self.server.faults.stall = !self.server.faults.stall,
+            // It has no time for the next thing that somebody wants.
+            13 | 14 => self.refusals += 1,
+            // Its NAT starts anew, so it is seen at another address.
+            10 | 11 => self.paths[index].nat.rebind(),
             0..=2 => self.set_cut(index, true),
             3..=5 => self.set_cut(index, false),
             6 => {
                 let is_down = self.random.random_range(0..2) == 0;
-                let link = LinkConfig { is_down, ..self.parameters.link };
+                let link = LinkConfig { is_down, ..self.parameters.up() };
                 self.set_links(index, link, self.parameters.link);
             }
             7 | 8 => {
@@ -505,10 +526,12 @@ impl World {
     /// From now on nothing goes wrong any more.
     fn heal(&mut self) {
         self.is_healed = true;
-        self.server.faults = Faults::default();
+        (self.server.faults, self.refusals) = (Faults::default(), 0);
         for index in 0..self.nodes.len() {
             let link = LinkConfig::delayed(self.parameters.link.delay);
             self.set_links(index, link, link);
+            // What was told in a wrong order stays so until it is told anew.
+            self.set_cut(index, self.parameters.reorder > 0.0);
             self.paths[index].is_cut = false;
             self.nodes[index].watch.begin_recovery();
             // What nobody does is no proof that it can be done.
@@ -530,9 +553,23 @@ impl World {
             node.watch.check_frames(&self.model, node.client.state(), since);
         }
         for node in &mut self.nodes {
-            node.watch.check_messages(self.model.messages_of(node.id), node.id.is_some());
+            let is_ordered = self.parameters.reorder == 0.0;
+            let expected = self.model.messages_of(node.id);
+            node.watch.check_messages(expected, node.id.is_some(), is_ordered);
         }
     }
+}
+
+/// Returns whether a program of a participant wants something; what holds the stay together is not to be refused.
+const fn is_a_wish(message: &ClientMessage) -> bool {
+    !matches!(
+        message,
+        ClientMessage::JoinRequest(_)
+            | ClientMessage::ResumeRequest(_)
+            | ClientMessage::LeaveRequest(_)
+            | ClientMessage::PingRequest(_)
+            | ClientMessage::OfferRequest(_)
+    )
 }
 
 #[cfg(test)]

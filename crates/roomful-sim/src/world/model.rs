@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roomful_protocol::{ClientMessage, PublishedTrack, RequestId, ServerMessage};
+use roomful_protocol::{
+    ClientMessage, OfferResponse, PublishedTrack, RequestId, ServerMessage, SlotMids, SubscribeRequest,
+    UpdateSubscriptionRequest,
+};
 use roomful_sfu::{ModerationRequest, SessionId};
 use roomful_state::State;
-use roomful_types::{MediaKind, ParticipantId, StreamKey};
+use roomful_types::{MediaKind, Mid, ParticipantId, StreamKey};
 
 use super::frames::Owner;
 use crate::{ServerMachine, server::Observation};
@@ -25,6 +28,9 @@ pub(super) struct Model {
     censored: BTreeSet<(ParticipantId, Option<StreamKey>, MediaKind)>,
     /// What everybody must be told, in order; kept for those who left too.
     inboxes: BTreeMap<ParticipantId, Vec<String>>,
+    /// On which section of whom each source of the server's is, by the answers to offers, and which one repairs which.
+    sources: BTreeMap<u32, (ParticipantId, Mid)>,
+    repairs: BTreeMap<u32, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +38,7 @@ struct Member {
     has_messages: bool,
     streams: BTreeMap<StreamKey, BTreeMap<MediaKind, Track>>,
     subscriptions: BTreeMap<(ParticipantId, StreamKey), Taken>,
+    slots: Vec<SlotMids>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +49,7 @@ struct Track {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taken {
+    slot: u16,
     audio: bool,
     video: bool,
     paused: bool,
@@ -107,8 +115,8 @@ impl Model {
                     self.leave(id);
                 }
             }
+            ServerMessage::OfferResponse(response) => self.on_answer(session, response),
             ServerMessage::TokenResponse(_)
-            | ServerMessage::OfferResponse(_)
             | ServerMessage::ParticipantJoinedNotice(_)
             | ServerMessage::StreamPublishedNotice(_)
             | ServerMessage::StreamUpdatedNotice(_)
@@ -121,6 +129,26 @@ impl Model {
             | ServerMessage::NetworkMetricsNotice(_)
             | ServerMessage::LayerChangedNotice(_)
             | ServerMessage::QualityNotice(_) => {}
+        }
+    }
+
+    /// Sources are those of the answer (RFC 5576 §4).
+    fn on_answer(&mut self, session: SessionId, response: &OfferResponse) {
+        let Some(ClientMessage::OfferRequest(offer)) = self.asked.remove(&(session, response.request)) else {
+            return;
+        };
+        let Some(id) = self.sessions.get(&session).copied() else { return };
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.slots = offer.slots;
+        let number = |text: &str| text.split([' ', ':']).next().and_then(|word| word.parse().ok());
+        for section in response.sdp.split("\nm=").skip(1) {
+            let value = |name: &str| section.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let Some(mid) = value("a=mid:").and_then(|mid| Mid::new(mid).ok()) else { continue };
+            let lines = section.lines().filter_map(|line| line.strip_prefix("a=ssrc:"));
+            self.sources.extend(lines.filter_map(number).map(|ssrc| (ssrc, (id, mid))));
+            if let Some((main, repair)) = value("a=ssrc-group:FID ").and_then(|pair| pair.split_once(' ')) {
+                self.repairs.extend(number(repair).zip(number(main)));
+            }
         }
     }
 
@@ -166,13 +194,16 @@ impl Model {
                 self.end_subscriptions(|publisher, key| *publisher == id && *key == request.key);
             }
             ClientMessage::SubscribeRequest(request) => {
-                let taken = Taken { audio: request.audio, video: request.video, paused: request.paused };
+                let SubscribeRequest { slot, audio, video, paused, .. } = request;
+                let taken = Taken { slot, audio, video, paused };
                 self.made_by.insert((id, request.participant_id, request.key.clone()), request.request);
                 member.subscriptions.insert((request.participant_id, request.key), taken);
             }
             ClientMessage::UpdateSubscriptionRequest(request) => {
-                let taken = Taken { audio: request.audio, video: request.video, paused: request.paused };
-                member.subscriptions.insert((request.participant_id, request.key), taken);
+                let UpdateSubscriptionRequest { audio, video, paused, .. } = request;
+                if let Some(taken) = member.subscriptions.get_mut(&(request.participant_id, request.key)) {
+                    *taken = Taken { audio, video, paused, ..*taken };
+                }
             }
             ClientMessage::UnsubscribeRequest(request) => {
                 member.subscriptions.remove(&(request.participant_id, request.key));
@@ -249,6 +280,24 @@ impl Model {
         }
     }
 
+    /// Says why a packet of a source of the server's may not leave at this moment, if so. Whose media it is, it does not show; but a slot is
+    /// one subscription's.
+    pub(super) fn grants_source(&self, ssrc: u32) -> Result<(), &'static str> {
+        let (peer, mid) = *self.sources.get(&ssrc).ok_or("of a source that no answer names")?;
+        let member = self.members.get(&peer).ok_or("to somebody who is not in the room")?;
+        let kind = |slot: &SlotMids| MediaKind::ALL.into_iter().find(|kind| slot.of(*kind) == mid);
+        let mut slots = (0..).zip(&member.slots);
+        let (slot, kind) = slots.find_map(|(index, slot)| Some((index, kind(slot)?))).ok_or("on no slot")?;
+        let name = member.subscriptions.iter().find(|(_, taken)| taken.slot == slot);
+        let ((publisher, key), _) = name.ok_or("on a slot that is free")?;
+        self.grants(peer, &Owner { publisher: *publisher, key: key.clone(), kind })
+    }
+
+    /// Returns the source that another one repairs.
+    pub(super) fn repaired_by(&self, ssrc: u32) -> Option<u32> {
+        self.repairs.get(&ssrc).copied()
+    }
+
     /// Checks that somebody's state is the room's.
     pub(super) fn check_state(&self, state: &State) {
         let me = state.local_participant_id().expect("in the room");
@@ -272,12 +321,12 @@ impl Model {
         assert_eq!(streams, expected, "what is published");
         let taken: BTreeMap<_, _> = state
             .subscriptions()
-            .map(|one| {
-                let taken = Taken { audio: one.audio, video: one.video, paused: one.is_paused };
-                ((one.participant_id, one.key.clone()), taken)
-            })
+            .map(|one| ((one.participant_id, one.key.clone()), (one.audio, one.video, one.is_paused)))
             .collect();
-        assert_eq!(taken, self.members[&me].subscriptions, "what is taken");
+        let own = self.members[&me].subscriptions.iter();
+        let expected: BTreeMap<_, _> =
+            own.map(|(name, one)| (name.clone(), (one.audio, one.video, one.paused))).collect();
+        assert_eq!(taken, expected, "what is taken");
     }
 
     /// Returns whether media of a stream must come to somebody by now.

@@ -3,7 +3,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "an observer looks at a few of many events")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use roomful_client::{
     AddStream, AddSubscription, Client, ClientConfig, Command, CommandError, CommandId, Connect,
     EnableMetrics, MediaTransport, NewTrack, Output, Reply, SendMessage, TrackUpdate, UpdateStream,
 };
-use roomful_protocol::ClientMessage;
+use roomful_protocol::{ClientMessage, RequestId};
 use roomful_sfu::SessionId;
 use roomful_state::{Event, EventKind, Message, Origin, Status, TrackId};
 use roomful_types::{Codec, MediaKind, ParticipantId, Rid, RoomId, StreamKey};
@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) wake: Option<Instant>,
     pub(super) deadline: Option<Instant>,
     pub(super) last_command: u64,
+    /// Every request that it made, by its number.
+    pub(super) said: BTreeSet<RequestId>,
     pub(super) watch: Watch,
     /// Whether it publishes one stream and takes all others, instead of what comes to its mind.
     pub(super) takes_everything: bool,
@@ -72,6 +74,7 @@ impl Node {
             wake: None,
             deadline: None,
             last_command: 0,
+            said: BTreeSet::new(),
             watch: Watch::default(),
             takes_everything: false,
             last_track: 0,

@@ -7,7 +7,7 @@ use roomful::{
     Codec, Frame, LocalTrack, RemoteTrack, Room, StreamKey, SubscriptionConfig, TrackRequest, Tracks,
 };
 use roomful_sim::{
-    LinkConfig,
+    LinkConfig, NatConfig, NatFilter,
     sdk::{FakeNetwork, FakeServer, FakeServerConfig},
 };
 
@@ -89,4 +89,25 @@ async fn media_follows_a_network_whose_address_changes_while_signalling_goes_on(
     let waiting = async { while video.recv().await.expect("the subscription lasts").media_time < after {} };
     tokio::time::timeout(Duration::from_secs(90), waiting).await.expect("media comes to the new address");
     assert_eq!(bob.state().connection(), roomful::Connection::Stable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_works_behind_every_nat_and_goes_on_when_one_forgets_it() {
+    for filter in NatFilter::ALL {
+        let server = FakeServer::start(FakeServerConfig::default());
+        let (open, behind) = (server.network(LinkConfig::default()), server.network(LinkConfig::default()));
+        behind.set_nat(NatConfig { filter, lifetime: Duration::from_secs(30) });
+        let (alice, bob) = (server.room("alice", &open), server.room("bob", &behind));
+        alice.connect().await.expect("joins");
+        bob.connect().await.expect("joins");
+        let mut video = watch(&alice, &bob).await;
+        let before = video.recv().await.expect("the subscription lasts").media_time;
+        behind.rebind_nat();
+        // Longer than the NAT remembers whoever sends nothing out.
+        let after = before + Duration::from_secs(60);
+        let waiting =
+            async { while video.recv().await.expect("the subscription lasts").media_time < after {} };
+        tokio::time::timeout(Duration::from_secs(90), waiting).await.expect("media comes to the new address");
+        assert_eq!(bob.state().connection(), roomful::Connection::Stable, "{filter:?}");
+    }
 }
