@@ -94,7 +94,7 @@ impl Echo {
         let echoed = self.packets.iter().map(|packet| {
             let ReceivedPacket { sequence, timestamp, marker, captured, ref extensions, .. } = *packet;
             let (codec, payload) = (Codec::Vp8, &packet.payload[..]);
-            SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, extensions }
+            SentPacket { mid, codec, sequence, timestamp, marker, payload, padding: 0, captured, extensions }
         });
         self.server.send(echoed, &mut self.outgoing, self.now);
         self.packets.clear();

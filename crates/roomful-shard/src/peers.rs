@@ -155,14 +155,11 @@ impl Peers {
     pub(crate) fn send<'a>(
         &mut self,
         id: ParticipantId,
-        packets: impl Iterator<Item = OutgoingPacket<'a>> + Clone,
+        packets: impl Iterator<Item = OutgoingPacket<'a>>,
         outgoing: &mut Outgoing,
         now: Instant,
     ) {
-        let is_due_otherwise = self.isolate(id, |entry| {
-            entry.peer.send(packets.map(sent), outgoing, now);
-            entry.deadline != entry.peer.deadline()
-        });
+        let is_due_otherwise = self.isolate(id, |entry| entry.peer.send(packets.map(sent), outgoing, now));
         if is_due_otherwise == Some(true) {
             self.schedule(id);
         }
@@ -314,7 +311,7 @@ fn source(packet: ReceivedPacket) -> (Mid, Rid, SourcePacket) {
 }
 
 fn sent(packet: OutgoingPacket<'_>) -> SentPacket<'_> {
-    let OutgoingPacket { mid, codec, sequence, timestamp, source } = packet;
+    let OutgoingPacket { mid, codec, sequence, timestamp, padding, source } = packet;
     let SourcePacket { marker, ref payload, captured, ref extensions, .. } = *source;
-    SentPacket { mid, codec, sequence, timestamp, marker, payload, captured, extensions }
+    SentPacket { mid, codec, sequence, timestamp, marker, payload, padding, captured, extensions }
 }

@@ -219,11 +219,7 @@ impl Egress for PeerEgress<'_> {
         self.peers.takes(peer, mid, codec)
     }
 
-    fn send<'a>(
-        &mut self,
-        peer: ParticipantId,
-        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
-    ) {
+    fn send<'a>(&mut self, peer: ParticipantId, packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>>) {
         self.peers.send(peer, packets, self.outgoing, self.now);
     }
 

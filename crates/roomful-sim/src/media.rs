@@ -195,11 +195,7 @@ impl Egress for Outputs {
         true
     }
 
-    fn send<'a>(
-        &mut self,
-        peer: ParticipantId,
-        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
-    ) {
+    fn send<'a>(&mut self, peer: ParticipantId, packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>>) {
         self.0.extend(packets.map(|packet| MediaOutput::Packet(peer, packet.mid, packet.rewritten())));
     }
 

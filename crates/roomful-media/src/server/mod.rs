@@ -147,6 +147,8 @@ pub struct SentPacket<'a> {
     pub marker: bool,
     /// RTP payload.
     pub payload: &'a [u8],
+    /// Bytes of padding behind it (RFC 3550 §5.1); a repair has none.
+    pub padding: u8,
     /// When it was captured, if that is known.
     pub captured: Option<Instant>,
     /// What else it says of itself.
@@ -417,20 +419,26 @@ impl ServerPeer {
         self.report(outgoing);
     }
 
-    /// Sends packets to the client, in this order. Nothing else is to be done for them; the [`deadline`](Self::deadline) may be another.
+    /// Sends packets to the client, in this order. Nothing else is to be done for them. Returns whether the [`deadline`](Self::deadline) is
+    /// another by that.
     pub fn send<'a>(
         &mut self,
-        packets: impl Iterator<Item = SentPacket<'a>> + Clone,
+        packets: impl Iterator<Item = SentPacket<'a>>,
         outgoing: &mut Outgoing,
         now: Instant,
-    ) {
+    ) -> bool {
         self.now = self.now.max(now);
         let (now, is_connected) = (self.now, self.is_connected());
         let send_time = self.send_time();
         let Self { sender, path, ids, secured, .. } = self;
         if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
-            sender.send(packets, &mut Wire { path, ids, send_time, sealer, outgoing }, now);
+            return sender.send(
+                packets,
+                &mut Wire { outgoing: outgoing.to(path), ids, send_time, sealer },
+                now,
+            );
         }
+        false
     }
 
     /// Sends a packet again, as a repair, if it was sent before.
@@ -438,7 +446,11 @@ impl ServerPeer {
         let (is_connected, send_time) = (self.is_connected(), self.send_time());
         let Self { sender, path, ids, secured, .. } = self;
         if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
-            sender.repair(packet, &mut Wire { path, ids, send_time, sealer, outgoing }, self.now);
+            sender.repair(
+                packet,
+                &mut Wire { outgoing: outgoing.to(path), ids, send_time, sealer },
+                self.now,
+            );
         }
     }
 
@@ -494,7 +506,7 @@ impl ServerPeer {
                     if self.nominating == Some(transmit.destination) && is_success(&transmit.contents) {
                         self.path = Some(path);
                     }
-                    outgoing.push(path, |datagrams| {
+                    outgoing.to(path).push(|datagrams| {
                         datagrams.extend_from_slice(&transmit.contents);
                         Some(())
                     });
@@ -666,8 +678,9 @@ impl ServerPeer {
             self.arrivals.report(own, about, &mut bundle);
         }
         if let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) {
+            let mut lane = outgoing.to(path);
             bundle.drain(|packet| {
-                outgoing.push(path, |datagrams| {
+                lane.push(|datagrams| {
                     let start = datagrams.len();
                     datagrams.extend_from_slice(packet);
                     datagrams.resize(start + packet.len() + RTCP_OVERHEAD, 0);

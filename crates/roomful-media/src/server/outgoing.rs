@@ -54,35 +54,16 @@ impl Outgoing {
         Self::default()
     }
 
-    /// Adds a datagram that `write` puts behind what is there; what it returns `None` for is none.
-    pub(super) fn push(&mut self, path: Path, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) {
+    /// Begins to add datagrams on a path.
+    pub(super) fn to(&mut self, path: Path) -> Lane<'_> {
         if self.taken == self.runs.len() {
             self.bytes.clear();
             self.runs.clear();
             self.taken = 0;
         }
-        let start = self.bytes.len();
-        if write(&mut self.bytes).is_none() {
-            self.bytes.truncate(start);
-        }
-        let length = self.bytes.len().saturating_sub(start);
-        if length == 0 {
-            return;
-        }
-        let end = start + length;
         // What was taken out does not grow any more.
-        let is_open = self.runs.len() > self.taken;
-        let fits = |run: &&mut Run| {
-            let has_room = end - run.range.start <= RUN_MAX;
-            is_open && has_room && !run.is_closed && run.path == path && length <= run.segment
-        };
-        match self.runs.last_mut().filter(fits) {
-            Some(run) => {
-                run.range.end = end;
-                run.is_closed = length < run.segment;
-            }
-            None => self.runs.push(Run { path, segment: length, range: start..end, is_closed: false }),
-        }
+        let goes_on = self.runs.len() > self.taken && self.runs.last().is_some_and(|run| run.path == path);
+        Lane { outgoing: self, path, goes_on }
     }
 
     /// Returns how many bytes have not been taken out.
@@ -107,6 +88,45 @@ impl Outgoing {
     }
 }
 
+/// Adds datagrams on one path.
+#[derive(Debug)]
+pub(super) struct Lane<'a> {
+    outgoing: &'a mut Outgoing,
+    path: Path,
+    /// Whether the last run is on this path.
+    goes_on: bool,
+}
+
+impl Lane<'_> {
+    /// Adds a datagram that `write` puts behind what is there; what it returns `None` for is none.
+    pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) {
+        let Self { outgoing: Outgoing { bytes, runs, .. }, path, goes_on } = self;
+        let start = bytes.len();
+        if write(bytes).is_none() {
+            bytes.truncate(start);
+        }
+        let length = bytes.len().saturating_sub(start);
+        if length == 0 {
+            return;
+        }
+        let end = start + length;
+        let fits = |run: &&mut Run| {
+            let has_room = end - run.range.start <= RUN_MAX;
+            *goes_on && has_room && !run.is_closed && length <= run.segment
+        };
+        match runs.last_mut().filter(fits) {
+            Some(run) => {
+                run.range.end = end;
+                run.is_closed = length < run.segment;
+            }
+            None => {
+                runs.push(Run { path: *path, segment: length, range: start..end, is_closed: false });
+                *goes_on = true;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -118,7 +138,7 @@ mod tests {
     }
 
     fn put(outgoing: &mut Outgoing, port: u16, length: usize) {
-        outgoing.push(path(port), |bytes| {
+        outgoing.to(path(port)).push(|bytes| {
             bytes.resize(bytes.len() + length, port as u8);
             Some(())
         });
@@ -141,7 +161,7 @@ mod tests {
         for (port, length) in [(1, 9), (1, 9), (1, 5), (1, 5), (2, 5), (1, 6), (1, 7)] {
             put(&mut outgoing, port, length);
         }
-        outgoing.push(path(3), |_| None);
+        outgoing.to(path(3)).push(|_| None);
         assert_eq!(
             runs(&mut outgoing),
             [(1, vec![9, 9, 5]), (1, vec![5]), (2, vec![5]), (1, vec![6]), (1, vec![7])]

@@ -14,7 +14,7 @@ use super::{
     departures::{Departures, Traffic},
     header::{ExtensionIds, Extensions, Header},
     ntp,
-    outgoing::{Outgoing, Path},
+    outgoing::Lane,
     receiver::SenderTime,
     reports::{self, Bundle},
 };
@@ -34,12 +34,11 @@ pub(super) struct Sender {
 
 /// Where and how everything to one client is sealed.
 pub(super) struct Wire<'a> {
-    pub(super) path: Path,
     pub(super) ids: &'a ExtensionIds,
     /// When everything leaves, as packets say it where they are not numbered over the whole transport.
     pub(super) send_time: u32,
     pub(super) sealer: &'a mut Sealer,
-    pub(super) outgoing: &'a mut Outgoing,
+    pub(super) outgoing: Lane<'a>,
 }
 
 /// One section that the server sends on.
@@ -121,10 +120,6 @@ struct Heard {
 
 /// A packet is not sent again within a round trip: the first one is still on its way. So long while that is not known.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
-
-/// Packets of a run that are shorter by up to this much are padded (RFC 3550 §5.1): encoders split a frame into nearly equal parts, and
-/// equal ones leave at once.
-const PADDING_MAX: usize = 2;
 
 /// A timestamp that means another time than before by more than this part of a second is reported at once: sound and picture would be out of
 /// step.
@@ -210,21 +205,16 @@ impl Sender {
         slot.is_some_and(|slot| slot.payload_types(codec).is_some())
     }
 
-    /// Sends packets, in this order; what cannot be sent on its section is left out.
+    /// Sends packets, in this order; what cannot be sent on its section is left out. Returns whether a report is due because of them.
     pub(super) fn send<'a>(
         &mut self,
-        packets: impl Iterator<Item = SentPacket<'a>> + Clone,
+        packets: impl Iterator<Item = SentPacket<'a>>,
         wire: &mut Wire<'_>,
         now: Instant,
-    ) {
+    ) -> bool {
         let Self { slots, latest, departures, report_at, .. } = self;
-        let (mut ahead, mut run) = (packets.clone(), Run::default());
-        let at = departures.time(now);
+        let (at, mut is_report_due) = (departures.time(now), false);
         for packet in packets {
-            if run.left == 0 {
-                run = Run::of(&mut ahead);
-            }
-            run.left -= 1;
             if slots.get(*latest).is_none_or(|slot| slot.mid != packet.mid) {
                 let place = slots.iter().position(|slot| slot.mid == packet.mid);
                 *latest = place.unwrap_or(usize::MAX);
@@ -249,7 +239,7 @@ impl Sender {
                     ..Extensions::default()
                 },
             };
-            let padding = run.longest - packet.payload.len();
+            let padding = packet.padding.into();
             let bytes = seal(&header, &[packet.payload], padding, (stream, packet.sequence), wire);
             if bytes == 0 {
                 continue;
@@ -267,8 +257,10 @@ impl Sender {
             if is_news && packet.captured.is_some() {
                 slot.report_at = Some(now);
                 *report_at = Some(now);
+                is_report_due = true;
             }
         }
+        is_report_due
     }
 
     /// Sends a packet again, if it was sent before.
@@ -430,32 +422,6 @@ impl Slot {
     }
 }
 
-/// Packets in a row that can have one size: payloads alike, and the same extensions of the publisher's.
-#[derive(Debug, Default)]
-struct Run {
-    left: usize,
-    longest: usize,
-}
-
-impl Run {
-    /// Finds the next one, and goes over it.
-    fn of<'a>(packets: &mut (impl Iterator<Item = SentPacket<'a>> + Clone)) -> Self {
-        let (mut left, mut shortest, mut longest, mut shape) = (0, usize::MAX, 0, None);
-        let mut peeked = packets.clone();
-        while let Some(packet) = peeked.next() {
-            let length = packet.payload.len();
-            let (least, most) = (shortest.min(length), longest.max(length));
-            let is_alike = *shape.get_or_insert(packet.extensions.shape()) == packet.extensions.shape();
-            if most - least > PADDING_MAX || !is_alike {
-                break;
-            }
-            (left, shortest, longest) = (left + 1, least, most);
-            packets.clone_from(&peeked);
-        }
-        Self { left, longest }
-    }
-}
-
 /// Writes and seals a packet behind what leaves before it. Returns how long it is; 0 when it does not leave.
 fn seal(
     header: &Header,
@@ -464,8 +430,8 @@ fn seal(
     (stream, index): (StreamHandle, u64),
     wire: &mut Wire<'_>,
 ) -> usize {
-    let (Wire { path, ids, sealer, outgoing, .. }, mut sealed) = (wire, 0);
-    outgoing.push(*path, |datagrams| {
+    let (Wire { ids, sealer, outgoing, .. }, mut sealed) = (wire, 0);
+    outgoing.push(|datagrams| {
         let start = datagrams.len();
         header.write(ids, padding > 0, datagrams);
         payload.iter().for_each(|part| datagrams.extend_from_slice(part));

@@ -104,6 +104,7 @@ const fn packet(mid: Mid, sequence: u64, payload: &[u8]) -> SentPacket<'_> {
         timestamp: 0,
         marker: true,
         payload,
+        padding: 0,
         captured: None,
         extensions: &NO_EXTENSIONS,
     }
@@ -132,13 +133,19 @@ impl Slot {
         let Self { sender, sealer, outgoing, now, .. } = self;
         let path = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
         let (ids, send_time) = (&ExtensionIds::default(), 0);
-        what(sender, &mut Wire { path, ids, send_time, sealer, outgoing }, *now)
+        what(sender, &mut Wire { outgoing: outgoing.to(path), ids, send_time, sealer }, *now)
     }
 
     /// Sends packets with these payloads, numbered from `first` on; returns what arrives, run by run.
     fn send(&mut self, first: u64, payloads: &[Vec<u8>]) -> Vec<Vec<Arrived>> {
+        let longest = payloads.iter().map(Vec::len).max().unwrap_or_default();
+        let padding =
+            |payload: &[u8]| Some(longest - payload.len()).filter(|padding| *padding <= 2).unwrap_or(0) as u8;
         let packets = (first..).zip(payloads);
-        let packets = packets.map(|(sequence, payload)| packet(mid("v"), sequence, payload));
+        let packets = packets.map(|(sequence, payload)| SentPacket {
+            padding: padding(payload),
+            ..packet(mid("v"), sequence, payload)
+        });
         self.with(|sender, wire, now| sender.send(packets, wire, now));
         self.arrive()
     }

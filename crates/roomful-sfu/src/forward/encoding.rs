@@ -17,8 +17,9 @@ pub(super) struct Encoding {
     packets: VecDeque<Kept>,
     /// The place of the first of them.
     first: u64,
-    /// Up to which place everybody was served.
+    /// Up to which place everybody was served, and up to which it is known how to pad.
     settled: u64,
+    evened: u64,
     /// The place of the latest packet with which a subscriber may begin.
     latest_start: Option<u64>,
     /// The lower bits of the place of each number's packet, by the lower bits of the number; empty until anybody asks for one.
@@ -35,6 +36,8 @@ pub(super) struct Kept {
     pub(super) packet: SourcePacket,
     /// Whether a subscriber may begin here.
     pub(super) is_start: bool,
+    /// By how many bytes it is to be padded, to be as long as those beside it.
+    pub(super) padding: u8,
     arrived: Instant,
 }
 
@@ -45,6 +48,9 @@ const HISTORY_TIME: Duration = Duration::from_secs(1);
 /// Bytes and packets kept of one encoding: a second at 8 Mbit/s.
 const HISTORY_BYTES: usize = 1 << 20;
 pub(super) const HISTORY_PACKETS: usize = 1 << 10;
+
+/// Packets that are shorter than the longest beside them by up to this much are padded (RFC 3550 §5.1).
+const PADDING_MAX: usize = 2;
 
 /// Packets before a start that may belong behind it: a key frame's first packet may come after its others, repaired or reordered. Two
 /// key frames of 720p, chosen; no data yet.
@@ -63,7 +69,7 @@ impl Encoding {
         }
         self.size += packet.payload.len();
         self.bytes += packet.payload.len() as u64;
-        self.packets.push_back(Kept { packet, is_start, arrived: now });
+        self.packets.push_back(Kept { packet, is_start, padding: 0, arrived: now });
         let is_old = |kept: &Kept| now.saturating_duration_since(kept.arrived) > HISTORY_TIME;
         while self.size > HISTORY_BYTES
             || self.packets.len() > HISTORY_PACKETS
@@ -76,6 +82,34 @@ impl Encoding {
     /// Everybody has been served.
     pub(super) fn settle(&mut self) {
         self.settled = self.end();
+    }
+
+    /// Finds out how to pad what came since the last call. Encoders split a frame into nearly equal parts, and equal ones leave at once.
+    pub(super) fn even_out(&mut self) {
+        let mut begin = (self.evened.max(self.first) - self.first) as usize;
+        self.evened = self.end();
+        while begin < self.packets.len() {
+            let (count, longest) = self.alike_from(begin);
+            for kept in self.packets.range_mut(begin..begin + count) {
+                kept.padding = (longest - kept.packet.payload.len()) as u8;
+            }
+            begin += count;
+        }
+    }
+
+    /// Returns how many packets in a row can have one size, their extensions included, and the size of the longest.
+    fn alike_from(&self, begin: usize) -> (usize, usize) {
+        let (mut count, mut shortest, mut longest, mut shape) = (0, usize::MAX, 0, None);
+        for Kept { packet, .. } in self.packets.range(begin..) {
+            let length = packet.payload.len();
+            let (least, most) = (shortest.min(length), longest.max(length));
+            let is_alike = *shape.get_or_insert(packet.extensions.shape()) == packet.extensions.shape();
+            if most - least > PADDING_MAX || !is_alike {
+                break;
+            }
+            (count, shortest, longest) = (count + 1, least, most);
+        }
+        (count, longest)
     }
 
     /// Forgets every packet: nobody shall get any of them.
@@ -234,6 +268,22 @@ mod tests {
         encoding.push(packet(14, 10), false, start + HISTORY_TIME * 2, &mut spare);
         assert_eq!((found(&encoding, 13), found(&encoding, 14)), (None, Some(14)));
         assert_eq!(spare.0.len(), 6);
+    }
+
+    #[test]
+    fn the_parts_of_a_frame_are_of_one_size_though_some_are_a_byte_longer() {
+        let (mut encoding, mut spare, now) = (Encoding::default(), Spare::default(), Instant::now());
+        let mut paddings = |lengths: &[usize]| -> Vec<u8> {
+            let place = encoding.end();
+            for (sequence, length) in (place..).zip(lengths) {
+                encoding.push(packet(sequence, *length), false, now, &mut spare);
+            }
+            encoding.even_out();
+            encoding.from(place).map(|(_, kept)| kept.padding).collect()
+        };
+        assert_eq!(paddings(&[1000, 1000, 1001, 1002, 400, 1002, 998]), [2, 2, 1, 0, 0, 0, 0]);
+        assert_eq!(paddings(&[]), [0; 0]);
+        assert_eq!(paddings(&[5, 4]), [0, 1], "what came before is on its way already");
     }
 
     #[test]

@@ -75,11 +75,7 @@ pub trait Egress {
     fn takes(&self, peer: ParticipantId, mid: Mid, codec: Codec) -> bool;
 
     /// Sends packets to one subscriber, in this order.
-    fn send<'a>(
-        &mut self,
-        peer: ParticipantId,
-        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
-    );
+    fn send<'a>(&mut self, peer: ParticipantId, packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>>);
 
     /// Sends a packet again as a repair (RFC 4588), if it was sent before.
     fn repair(&mut self, peer: ParticipantId, packet: OutgoingPacket<'_>);
@@ -121,6 +117,8 @@ pub struct OutgoingPacket<'a> {
     pub sequence: u64,
     /// RTP timestamp.
     pub timestamp: u32,
+    /// Bytes of padding that make it as long as those beside it.
+    pub padding: u8,
     /// The packet as it came.
     pub source: &'a SourcePacket,
 }
@@ -319,7 +317,8 @@ impl Forwarder {
     fn serve_all(&mut self, egress: &mut impl Egress, now: Instant) {
         let Self { sources, subscribers, fresh, targets, .. } = self;
         for place in fresh.iter() {
-            let Some(source) = sources.get(*place) else { continue };
+            let Some(source) = sources.get_mut(*place) else { continue };
+            source.encodings_mut().for_each(|(_, encoding)| encoding.even_out());
             for taker in &source.takers {
                 let due = &mut subscribers[taker.subscriber].due;
                 if due.is_empty() {
@@ -614,7 +613,8 @@ fn outgoing(source: &Source, mid: Mid, reference: Reference) -> Option<OutgoingP
     let Reference { rid, place, mapped } = reference;
     let kept = source.encoding(rid)?.at(place)?;
     let (sequence, timestamp) = (mapped.sequence, mapped.timestamp);
-    Some(OutgoingPacket { mid, codec: source.codec, sequence, timestamp, source: &kept.packet })
+    let (codec, padding) = (source.codec, kept.padding);
+    Some(OutgoingPacket { mid, codec, sequence, timestamp, padding, source: &kept.packet })
 }
 
 /// How often it is told how much comes of each source.

@@ -57,11 +57,7 @@ impl Egress for Recorder {
         self.unknown != Some(codec)
     }
 
-    fn send<'a>(
-        &mut self,
-        peer: ParticipantId,
-        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
-    ) {
+    fn send<'a>(&mut self, peer: ParticipantId, packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>>) {
         assert!(packets.len() > 0);
         self.room = self.room.map(|room| room.saturating_sub(1));
         self.sent.extend(packets.map(|packet| (peer, Sent::from(packet))));

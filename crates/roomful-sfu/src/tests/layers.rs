@@ -151,11 +151,7 @@ impl Egress for Recorder {
         true
     }
 
-    fn send<'a>(
-        &mut self,
-        _: ParticipantId,
-        packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>> + Clone,
-    ) {
+    fn send<'a>(&mut self, _: ParticipantId, packets: impl ExactSizeIterator<Item = OutgoingPacket<'a>>) {
         self.sent.extend(packets.map(|packet| packet.rewritten()));
     }
 

@@ -106,11 +106,11 @@ fn packets_name_their_section_until_their_receiver_reports_about_them_repairs_by
     let names = |slot: &mut Slot, sequence: u64, is_repair: bool| {
         let Slot { sender, sealer, outgoing, opener, now } = slot;
         let path = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into());
-        let mut wire = Wire { path, ids: &ids, send_time: 0, sealer, outgoing };
+        let mut wire = Wire { outgoing: outgoing.to(path), ids: &ids, send_time: 0, sealer };
         let one = packet(mid("v"), sequence, b"frame");
         match is_repair {
             true => sender.repair(one, &mut wire, *now),
-            false => sender.send(std::iter::once(one), &mut wire, *now),
+            false => _ = sender.send(std::iter::once(one), &mut wire, *now),
         }
         let run = outgoing.next_run().expect("it leaves");
         let mut bytes = run.bytes.to_vec();
