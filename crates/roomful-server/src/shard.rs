@@ -139,6 +139,9 @@ impl Runner {
         loop {
             let Some(deadline) = self.drain() else { return };
             let command = tokio::select! {
+                biased;
+                // There is more to be sent at once; whatever came meanwhile is seen before.
+                () = tokio::task::yield_now(), if deadline <= clock::now() => None,
                 // Errors of a UDP socket are about single datagrams; the next turn finds out.
                 _ = self.socket.readable() => None,
                 _ = self.socket.writable(), if self.batch.is_waiting() => None,

@@ -55,8 +55,9 @@ pub struct ShardStats {
     pub datagrams_ignored: u64,
 }
 
-/// Bytes that are sealed before they are sent: no more than what may wait for a full socket. Whoever is not served by then is next.
-const OUTGOING_MAX: usize = 4 << 20;
+/// Bytes that are sealed before they are sent. Fewer stay in the cache of a core until the system has copied them; whoever is not served by
+/// then is next.
+const OUTGOING_MAX: usize = 256 << 10;
 
 /// Longest datagram that is taken in, in bytes: none of a client's is longer on an Ethernet, and a longer one could not be passed on.
 pub const DATAGRAM_MAX: usize = 1500;

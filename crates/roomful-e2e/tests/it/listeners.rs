@@ -57,7 +57,7 @@ async fn listeners_are_called_in_order_until_they_unsubscribe_whoever_panics() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_is_under_way_once_unsubscribing_returns() {
-    let world = World::start().await;
+    let world = World::start_with(|config| config.sfu.message_burst = 1000).await;
     let room = world.join("alice").await;
     for _ in 0..20 {
         let (entered, left) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

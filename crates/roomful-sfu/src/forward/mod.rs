@@ -42,10 +42,13 @@ pub struct Forwarder {
     /// Sections whose occupant has gone.
     left: Vec<(ParticipantId, Mid)>,
     notices: VecDeque<MediaNotice>,
-    /// Who is served first, among those that get something; another one in each turn.
+    /// Who is served first, among those that get something; another one each time.
     first: usize,
-    /// Used again in every turn: who gets something, and the share of one slot.
-    targets: Vec<usize>,
+    /// Who is to be served with what came, in this order.
+    waiting: VecDeque<usize>,
+    /// Sources that not everybody was served with.
+    unsettled: Vec<usize>,
+    /// Used again and again: the share of one slot.
     share: Vec<Reference>,
     spare: Spare,
     forwarded: u64,
@@ -267,8 +270,8 @@ impl Forwarder {
 
     /// Returns whether packets wait that could not all be sent in the last turn.
     #[must_use]
-    pub const fn is_behind(&self) -> bool {
-        !self.fresh.is_empty()
+    pub fn is_behind(&self) -> bool {
+        !self.fresh.is_empty() || !self.waiting.is_empty()
     }
 
     /// Returns how many packets were handed to subscribers since the start.
@@ -294,7 +297,10 @@ impl Forwarder {
             assert_eq!(self.by_peer.get(&subscriber.peer), Some(&place), "every subscriber is found");
             subscriber.slots.iter().for_each(Slot::check_invariants);
         }
-        assert!(self.share.is_empty() && self.targets.is_empty(), "nothing is left of a turn");
+        assert!(self.share.is_empty(), "nothing is left of a turn");
+        for place in &self.waiting {
+            assert!(!self.subscribers[*place].due.is_empty(), "whoever waits waits for something");
+        }
         assert_eq!((self.by_id.len(), self.by_peer.len()), (self.sources.len(), self.subscribers.len()));
     }
 
@@ -307,52 +313,62 @@ impl Forwarder {
             && self.subscribers.is_empty()
             && self.by_peer.is_empty()
             && self.fresh.is_empty()
+            && self.waiting.is_empty()
+            && self.unsettled.is_empty()
             && self.owing.is_empty()
             && self.heard.is_empty()
             && self.notices.is_empty()
             && self.share.is_empty()
     }
 
-    /// Serves everybody for whom something came: subscribers outside, packets inside, so that the keys of one stay at hand.
+    /// Serves everybody for whom something came, as far as there is room: subscribers outside, packets inside, so that the keys of one stay at
+    /// hand. Whoever is left comes first when there is room again.
     fn serve_all(&mut self, egress: &mut impl Egress, now: Instant) {
-        let Self { sources, subscribers, fresh, targets, .. } = self;
-        for place in fresh.iter() {
-            let Some(source) = sources.get_mut(*place) else { continue };
+        self.line_up();
+        while egress.has_room()
+            && let Some(next) = self.waiting.pop_front()
+        {
+            self.serve(next, egress, now);
+        }
+        if !self.waiting.is_empty() {
+            return;
+        }
+        for place in self.unsettled.drain(..) {
+            let Some(source) = self.sources.get_mut(place) else { continue };
+            source.is_unsettled = false;
+            // What came meanwhile is served with what comes next.
+            if !source.is_fresh {
+                source.settle();
+            }
+        }
+    }
+
+    /// Lines up everybody for whom something came.
+    fn line_up(&mut self) {
+        let Self { sources, subscribers, fresh, unsettled, waiting, .. } = self;
+        let before = waiting.len();
+        for place in fresh.drain(..) {
+            let Some(source) = sources.get_mut(place) else { continue };
+            source.is_fresh = false;
             source.encodings_mut().for_each(|(_, encoding)| encoding.even_out());
             for taker in &source.takers {
                 let due = &mut subscribers[taker.subscriber].due;
                 if due.is_empty() {
-                    targets.push(taker.subscriber);
+                    waiting.push_back(taker.subscriber);
                 }
-                due.push(taker.slot);
+                if !due.contains(&taker.slot) {
+                    due.push(taker.slot);
+                }
+            }
+            if !std::mem::replace(&mut source.is_unsettled, true) {
+                unsettled.push(place);
             }
         }
         // Whoever comes first gets the shortest delay; taking turns shares it.
-        let mut targets = std::mem::take(&mut self.targets);
-        if !targets.is_empty() {
-            let first = self.first % targets.len();
-            targets.rotate_left(first);
-        }
-        let (mut served, count) = (0, targets.len());
-        for target in targets.drain(..) {
-            if egress.has_room() {
-                self.serve(target, egress, now);
-                served += 1;
-            } else {
-                self.subscribers[target].due.clear();
-            }
-        }
-        self.targets = targets;
-        if served < count {
-            // Whoever was left out comes first next time.
-            self.first = self.first.wrapping_add(served);
-            return;
-        }
-        self.first = self.first.wrapping_add(count.min(1));
-        for place in self.fresh.drain(..) {
-            if let Some(source) = self.sources.get_mut(place) {
-                source.settle();
-            }
+        let came = waiting.len() - before;
+        if before == 0 && came > 0 {
+            waiting.rotate_left(self.first % came);
+            self.first = self.first.wrapping_add(1);
         }
     }
 
@@ -483,7 +499,7 @@ impl Forwarder {
                 let earlier = &mut self.sources[place];
                 earlier.clear(&mut self.spare);
                 source.enabled = earlier.enabled;
-                source.is_fresh = earlier.is_fresh;
+                (source.is_fresh, source.is_unsettled) = (earlier.is_fresh, earlier.is_unsettled);
                 source.takers = std::mem::take(&mut earlier.takers);
                 *earlier = source;
                 place
@@ -537,6 +553,7 @@ impl Forwarder {
         }
         // Its place is another's next.
         self.fresh.retain(|fresh| *fresh != place);
+        self.unsettled.retain(|unsettled| *unsettled != place);
         self.owing.retain(|(owing, _)| *owing != place);
         self.heard.remove(&place);
     }
@@ -552,6 +569,7 @@ impl Forwarder {
     fn remove_peer(&mut self, peer: ParticipantId) {
         if let Some(place) = self.by_peer.remove(&peer) {
             self.subscribers.remove(place);
+            self.waiting.retain(|waiting| *waiting != place);
             for (_, source) in &mut self.sources {
                 source.takers.retain(|taker| taker.subscriber != place);
             }

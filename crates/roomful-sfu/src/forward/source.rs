@@ -26,6 +26,8 @@ pub(super) struct Source {
     pub(super) is_simulcast: bool,
     /// Whether packets wait to be forwarded.
     pub(super) is_fresh: bool,
+    /// Whether not everybody was served with what came.
+    pub(super) is_unsettled: bool,
     /// Who takes it.
     pub(super) takers: Vec<Taker>,
     pub(super) speech: Speech,
@@ -60,6 +62,7 @@ impl Source {
             enabled: true,
             is_simulcast,
             is_fresh: false,
+            is_unsettled: false,
             takers: Vec::new(),
             speech: Speech::default(),
             encodings: [const { None }; Rid::ALL.len()],
@@ -90,7 +93,6 @@ impl Source {
 
     /// Everybody has been served.
     pub(super) fn settle(&mut self) {
-        self.is_fresh = false;
         self.encodings.iter_mut().flatten().for_each(Encoding::settle);
     }
 
