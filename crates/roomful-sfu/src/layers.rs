@@ -24,7 +24,7 @@ pub(crate) struct Track {
     /// The encodings that the publisher was last told are taken.
     told: BTreeSet<Rid>,
     /// What each encoding last took.
-    rates: BTreeMap<Rid, Bitrate>,
+    rates: [Option<Bitrate>; Rid::ALL.len()],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Subscription {
 impl Track {
     pub(crate) fn new(kind: MediaKind, mid: Mid, is_simulcast: bool) -> Self {
         let told = if kind == MediaKind::Audio { BTreeSet::from([Rid::High]) } else { BTreeSet::new() };
-        Self { mid, is_simulcast, takers: BTreeMap::new(), told, rates: BTreeMap::new() }
+        Self { mid, is_simulcast, takers: BTreeMap::new(), told, rates: [None; Rid::ALL.len()] }
     }
 
     /// Another track takes this one's place; who took that one takes this.
@@ -106,7 +106,7 @@ impl Track {
         (self.mid, self.is_simulcast) = (mid, is_simulcast);
         // What is not offered any more is told anew if it comes again.
         self.told.retain(|rid| is_simulcast || *rid == Rid::High);
-        self.rates.clear();
+        self.rates = [None; Rid::ALL.len()];
         for taker in self.takers.values_mut() {
             taker.flowing = None;
             if !is_simulcast {
@@ -132,7 +132,7 @@ impl Track {
 
     /// Returns what one encoding takes: as measured last, or as is usual.
     pub(crate) fn rate(&self, rid: Rid) -> Bitrate {
-        self.rates.get(&rid).copied().unwrap_or(match rid {
+        self.rates[rid as usize].unwrap_or(match rid {
             Rid::High => Bitrate::from_kbps(1200),
             Rid::Medium => Bitrate::from_kbps(400),
             Rid::Low => Bitrate::from_kbps(120),
@@ -194,10 +194,17 @@ impl Room {
     }
 
     /// Notes what the encodings of a source take. Who has a budget may get something else for it.
-    pub(crate) fn on_rates(&mut self, source: SourceId, rates: Vec<(Rid, Bitrate)>, outbox: &mut Outbox) {
+    pub(crate) fn on_rates(
+        &mut self,
+        source: SourceId,
+        rates: [Option<Bitrate>; Rid::ALL.len()],
+        outbox: &mut Outbox,
+    ) {
         let track = self.streams.get_mut(&source.stream).and_then(|one| one.tracks.get_mut(&source.kind));
         let Some(track) = track else { return };
-        track.rates.extend(rates);
+        for (known, rate) in track.rates.iter_mut().zip(rates) {
+            *known = rate.or(*known);
+        }
         for taker in track.takers().collect::<Vec<_>>() {
             self.allocate(taker, None, outbox);
         }

@@ -144,8 +144,8 @@ pub enum MediaNotice {
         peer: ParticipantId,
         /// The source.
         source: SourceId,
-        /// Those of which anything came.
-        rates: Vec<(Rid, Bitrate)>,
+        /// By encoding (`Rid as usize`); none where nothing came.
+        rates: [Option<Bitrate>; Rid::ALL.len()],
     },
     /// How a section of a peer does; once a second.
     Measured {

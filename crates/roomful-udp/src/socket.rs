@@ -19,8 +19,8 @@ pub struct Socket {
     state: UdpSocketState,
     local: SocketAddr,
     /// One buffer per message of a receive call, each as long as what GRO may join.
-    buffers: Vec<Box<[u8]>>,
-    metas: Vec<RecvMeta>,
+    buffers: [Box<[u8]>; RECEIVE_BUFFERS],
+    metas: [RecvMeta; RECEIVE_BUFFERS],
 }
 
 /// One datagram as it arrived.
@@ -60,9 +60,8 @@ impl Socket {
         let local = io.local_addr()?;
         let size = MAX_DATAGRAM * state.gro_segments();
         // Each zeroed by the system when it is first used: most sockets never fill more than one.
-        let buffers: Vec<Box<[u8]>> =
-            (0..BATCH_SIZE.min(MAX_RECEIVE_BUFFERS)).map(|_| vec![0; size].into_boxed_slice()).collect();
-        let metas = vec![RecvMeta::default(); buffers.len()];
+        let buffers = std::array::from_fn(|_| vec![0; size].into_boxed_slice());
+        let metas = [RecvMeta::default(); RECEIVE_BUFFERS];
         Ok(Self { io, state, local, buffers, metas })
     }
 
@@ -99,8 +98,7 @@ impl Socket {
     /// # Errors
     /// Those of the socket. On some systems an earlier send to a closed port shows here; receiving may go on.
     pub fn receive(&mut self, mut each: impl FnMut(Arrival<'_>)) -> io::Result<usize> {
-        let mut slices: Vec<IoSliceMut<'_>> =
-            self.buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let mut slices = self.buffers.each_mut().map(|buffer| IoSliceMut::new(buffer));
         let receive = || self.state.recv((&self.io).into(), &mut slices, &mut self.metas);
         let messages = match self.io.try_io(Interest::READABLE, receive) {
             Ok(messages) => messages,
@@ -147,8 +145,8 @@ impl Link for Socket {
     }
 }
 
-/// Receive buffers of one socket; each may be 96 kB with GRO.
-const MAX_RECEIVE_BUFFERS: usize = 8;
+/// Receive buffers of one socket, at most as many as one call of the system fills; each may be 96 kB with GRO.
+const RECEIVE_BUFFERS: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
 
 /// Returns the addresses of this machine at which others of the same family as `like` may reach it, loopback last. Addresses of
 /// one link only (fe80::/10, 169.254/16) are left out.

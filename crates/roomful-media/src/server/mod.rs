@@ -693,8 +693,8 @@ impl ServerPeer {
         self.bundle = bundle;
         if self.measure_at <= now {
             self.measure_at = now + MEASURE_INTERVAL;
-            let measures = self.receiver.measure().into_iter().chain(self.sender.measure());
-            self.outputs.extend(measures.map(Output::Measured));
+            let Self { receiver, sender, outputs, .. } = self;
+            outputs.extend(receiver.measure().chain(sender.measure()).map(Output::Measured));
         }
     }
 }

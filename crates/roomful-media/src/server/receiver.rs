@@ -217,7 +217,7 @@ impl Receiver {
     }
 
     /// Returns how every section does that the client sends on.
-    pub(super) fn measure(&mut self) -> Vec<Measure> {
+    pub(super) fn measure(&mut self) -> impl Iterator<Item = Measure> {
         // A section is as good as its best encoding: the others may be paused.
         let best = self.encodings.iter_mut().filter(|((_, rid), _)| *rid == Rid::High);
         best.map(|((mid, _), encoding)| {
@@ -233,7 +233,6 @@ impl Receiver {
                 round_trip_time: None,
             }
         })
-        .collect()
     }
 }
 

@@ -387,10 +387,10 @@ impl Sender {
     }
 
     /// Returns how every section does that something was sent on.
-    pub(super) fn measure(&mut self) -> Vec<Measure> {
+    pub(super) fn measure(&mut self) -> impl Iterator<Item = Measure> {
         let round_trip_time = self.round_trip_time;
         let used = self.slots.iter_mut().filter(|slot| slot.packets > 0);
-        used.map(|slot| {
+        used.map(move |slot| {
             if slot.packets == slot.measured {
                 // Nothing goes out, and there is nothing to report about.
                 slot.report_at = None;
@@ -410,7 +410,6 @@ impl Sender {
                 round_trip_time,
             }
         })
-        .collect()
     }
 }
 

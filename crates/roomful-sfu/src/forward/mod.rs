@@ -461,10 +461,11 @@ impl Forwarder {
         self.rates_at = Some(now);
         for (_, source) in &mut self.sources {
             let (peer, id) = (source.peer, source.id);
-            let came =
-                source.encodings_mut().filter_map(|(rid, encoding)| Some((rid, encoding.take_bytes()?)));
-            let rates: Vec<_> = came.map(|(rid, bytes)| (rid, Bitrate::of(bytes, passed))).collect();
-            if !rates.is_empty() {
+            let mut rates = [None; Rid::ALL.len()];
+            for (rid, encoding) in source.encodings_mut() {
+                rates[rid as usize] = encoding.take_bytes().map(|bytes| Bitrate::of(bytes, passed));
+            }
+            if rates.iter().any(Option::is_some) {
                 self.notices.push_back(MediaNotice::Rates { peer, source: id, rates });
             }
         }
