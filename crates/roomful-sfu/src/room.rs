@@ -770,6 +770,14 @@ impl Room {
                 assert_eq!((&stream.info.key, stream.info.participant_id), (key, *id));
             }
         }
+        let (speaking, dominant) = self.speakers.all();
+        let mut speakers = BTreeSet::new();
+        for (stream, participant) in speaking {
+            let stream = self.streams.get(&stream).expect("only what is published is heard");
+            assert!(stream.flows(MediaKind::Audio) && stream.info.participant_id == participant);
+            speakers.insert(participant);
+        }
+        assert!(dominant.map_or(speakers.is_empty(), |dominant| speakers.contains(&dominant)));
         for stream in self.streams.values() {
             assert!(self.participants.contains_key(&stream.info.participant_id));
             for taker in stream.tracks.values().flat_map(Track::takers) {

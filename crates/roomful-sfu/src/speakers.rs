@@ -24,6 +24,11 @@ impl Speakers {
         self.dominant
     }
 
+    /// Returns in which streams somebody is heard, and who speaks loudest, to be checked.
+    pub(crate) fn all(&self) -> (impl Iterator<Item = (StreamId, ParticipantId)>, Option<ParticipantId>) {
+        (self.active.iter().map(|(stream, (participant, _))| (*stream, *participant)), self.dominant)
+    }
+
     pub(crate) fn notices(&self) -> Vec<SpeakingNotice> {
         let active = self.active.iter();
         let notice = |(id, (participant_id, _)): (&StreamId, &(ParticipantId, AudioLevel))| SpeakingNotice {

@@ -9,14 +9,14 @@ use roomful_client::{
 use roomful_protocol::{ClientMessage, Encoding, OfferId, ServerMessage, SlotMids};
 use roomful_sfu::{
     Admission, AdmissionError, Grant, GrantId, Input as SfuInput, MediaCommand, MediaNotice as SfuNotice,
-    ModerationRequest, Output as SfuOutput, SectionMeasure, Selection, SessionId, Sfu, SfuConfig,
+    ModerationRequest, Output as SfuOutput, SectionMeasure, Selection, SessionId, Sfu, SfuConfig, SourceId,
 };
 use roomful_state::{
     Action, LeaveReason, Message, Origin, Participant, State, Stream, StreamIds, Subscription, TrackId, apply,
 };
 use roomful_types::{
-    Bitrate, Codec, DisconnectReason, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId, StreamId,
-    StreamKey,
+    AudioLevel, Bitrate, Codec, DisconnectReason, MediaKind, Mid, ParticipantId, Permissions, Rid, RoomId,
+    StreamId, StreamKey,
 };
 
 const ROOM: RoomId = RoomId::from_random([1; 16]);
@@ -274,7 +274,7 @@ pub fn sfu_inputs(data: &[u8]) {
     let mut known: Vec<ParticipantId> = Vec::new();
     // No connection has the name of another: one that is opened anew gets the next.
     let (mut connections, mut opened) = ([SessionId(0); 6], 0);
-    let mut running = None;
+    let (mut running, mut sources) = (None, Vec::new());
     for ([what, a, b], message) in steps(data) {
         now += Duration::from_millis(u64::from(b) * 20);
         let connection = &mut connections[usize::from(a % 6)];
@@ -291,7 +291,10 @@ pub fn sfu_inputs(data: &[u8]) {
                 Err(_) => SfuInput::Malformed(session),
             },
             (5, _) => SfuInput::Closed(session),
-            (6, Some(peer)) => SfuInput::Media(sfu_notice(peer, a, b)),
+            (6, Some(peer)) => {
+                let source = sources.get(usize::from(a) % sources.len().max(1)).copied();
+                SfuInput::Media(sfu_notice(peer, source, a, b))
+            }
             (7, Some(who)) => {
                 if let Some(session) = running {
                     // Who is not there any more cannot be moderated.
@@ -309,6 +312,7 @@ pub fn sfu_inputs(data: &[u8]) {
                 SfuOutput::Send(_, ServerMessage::JoinResponse(response)) => {
                     known.push(response.participant_id)
                 }
+                SfuOutput::Media(MediaCommand::PutSource { source, .. }) => sources.push(source),
                 SfuOutput::Media(MediaCommand::RemovePeer { peer }) => known.retain(|one| *one != peer),
                 SfuOutput::SessionStarted(_, session) => running = Some(session),
                 SfuOutput::SessionEnded(..) => running = None,
@@ -319,8 +323,29 @@ pub fn sfu_inputs(data: &[u8]) {
     }
 }
 
-fn sfu_notice(peer: ParticipantId, a: u8, b: u8) -> SfuNotice {
+/// Makes a report of a media shard; one about a source may be late, or untrue.
+fn sfu_notice(peer: ParticipantId, source: Option<SourceId>, a: u8, b: u8) -> SfuNotice {
     let section = mid(["a0", "v0", "s0"][usize::from(a) % 3]);
+    let layer = Rid::ALL[usize::from(a) % 3];
+    if let Some(source) = source.filter(|_| b & 0x80 != 0) {
+        return match b % 4 {
+            0 => SfuNotice::Bound {
+                peer,
+                mid: section,
+                source,
+                codec: Codec::Vp8,
+                first_sequence: a.into(),
+                first_timestamp: b.into(),
+                layer,
+            },
+            1 => SfuNotice::Switched { peer, mid: section, source, layer },
+            2 => SfuNotice::Rates { peer, source, rates: [Some(Bitrate::from_kbps(a.into())), None, None] },
+            _ => {
+                let level = (a & 1 == 0).then(|| AudioLevel::from_negative_dbov(a / 2));
+                SfuNotice::Speaking { peer, source, level }
+            }
+        };
+    }
     match b % 3 {
         0 => SfuNotice::Answered { peer, offer: OfferId(u32::from(a % 4)), answer: Ok("v=0".to_owned()) },
         1 => SfuNotice::Estimated { peer, available: Bitrate::from_kbps(u64::from(a) * 20) },

@@ -498,7 +498,13 @@ impl Forwarder {
                 let place = *place;
                 self.leave_section(place);
                 let earlier = &mut self.sources[place];
-                earlier.clear(&mut self.spare);
+                if earlier.clear(&mut self.spare) {
+                    self.notices.push_back(MediaNotice::Speaking {
+                        peer: earlier.peer,
+                        source: id,
+                        level: None,
+                    });
+                }
                 source.enabled = earlier.enabled;
                 (source.is_fresh, source.is_unsettled) = (earlier.is_fresh, earlier.is_unsettled);
                 source.takers = std::mem::take(&mut earlier.takers);
@@ -520,7 +526,10 @@ impl Forwarder {
         let Some(place) = self.by_id.get(&id).copied() else { return };
         let source = &mut self.sources[place];
         if std::mem::replace(&mut source.enabled, enabled) != enabled {
-            source.clear(&mut self.spare);
+            if source.clear(&mut self.spare) {
+                // A report that somebody is heard may be on its way still.
+                self.notices.push_back(MediaNotice::Speaking { peer: source.peer, source: id, level: None });
+            }
             // What is dropped in between must not look like loss.
             self.begin_anew(place, now);
         }

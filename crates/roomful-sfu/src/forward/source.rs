@@ -96,10 +96,10 @@ impl Source {
         self.encodings.iter_mut().flatten().for_each(Encoding::settle);
     }
 
-    /// Forgets every packet: nobody shall get any of them.
-    pub(super) fn clear(&mut self, spare: &mut Spare) {
+    /// Forgets every packet: nobody shall get any of them. Returns whether somebody was heard, who is not any more.
+    pub(super) fn clear(&mut self, spare: &mut Spare) -> bool {
         self.encodings.iter_mut().flatten().for_each(|encoding| encoding.clear(spare));
-        self.speech = Speech::default();
+        std::mem::take(&mut self.speech).is_active()
     }
 
     /// Returns an encoding, once something came of it or was wanted of it.

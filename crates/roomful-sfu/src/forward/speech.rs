@@ -27,6 +27,11 @@ const HANGOVER: Duration = Duration::from_millis(800);
 const REPORT: Duration = Duration::from_millis(300);
 
 impl Speech {
+    /// Returns whether it was told that somebody is heard.
+    pub(super) const fn is_active(&self) -> bool {
+        self.is_active
+    }
+
     pub(super) fn hear(&mut self, level: AudioLevel, now: Instant) {
         if level.as_negative_dbov() > LOUD {
             return;

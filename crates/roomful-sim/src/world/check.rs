@@ -28,6 +28,9 @@ pub(super) struct Watch {
     leaving: Option<ParticipantId>,
     is_lost: bool,
     messages: Vec<String>,
+    /// Where somebody is heard, and since when.
+    speaking: BTreeMap<(ParticipantId, Option<StreamKey>), Instant>,
+    dominant: Option<ParticipantId>,
     /// Whose frames came on a track first: all others must be the same one's.
     owners: BTreeMap<TrackId, Owner>,
     latest: BTreeMap<(Name, MediaKind), Instant>,
@@ -43,6 +46,9 @@ fn flags(stream: &Stream) -> Flags {
 fn streams(state: &State) -> BTreeMap<Name, Flags> {
     state.streams().map(|one| ((one.participant_id, one.key.clone()), flags(one))).collect()
 }
+
+/// How long somebody is heard at once when nothing goes wrong: what frames have of speech, and what ends and ways take.
+const SPEECH_MAX: Duration = Duration::from_secs(5);
 
 /// What a call may take beyond its deadline: an answer that is there at the deadline counts.
 const SLACK: Duration = Duration::from_secs(1);
@@ -77,7 +83,7 @@ impl Watch {
         self.pending.remove(&id).is_some() && self.withdrawn.insert(id)
     }
 
-    pub(super) fn on_event(&mut self, event: &Event) {
+    pub(super) fn on_event(&mut self, event: &Event, now: Instant) {
         event.state.check_invariants();
         self.check_leaving(&event.kind);
         let is_new = match &event.kind {
@@ -90,6 +96,8 @@ impl Watch {
                 self.streams.clear();
                 self.subscriptions.clear();
                 self.messages.clear();
+                self.speaking.clear();
+                self.dominant = None;
                 self.owners.clear();
                 self.latest.clear();
                 self.is_lost = false;
@@ -102,6 +110,8 @@ impl Watch {
                 self.streams.insert((*participant, key.clone()), flags(stream)).is_none()
             }
             EventKind::StreamUnpublished { participant, key } => {
+                let is_heard = self.speaking.contains_key(&(*participant, Some(key.clone())));
+                assert!(!is_heard, "what ended is heard");
                 self.streams.remove(&(*participant, key.clone())).is_some()
             }
             EventKind::SubscriptionStarted { participant, key } => {
@@ -125,6 +135,15 @@ impl Watch {
             }
             EventKind::TrackUncensored { participant, key, kind } => {
                 self.told(participant, key, *kind, |flags| std::mem::replace(&mut flags.1, false))
+            }
+            EventKind::AudioActivity { participant, key } => {
+                self.speaking.insert((*participant, key.clone()), now).is_none()
+            }
+            EventKind::AudioActivityEnded { participant, key } => {
+                self.speaking.remove(&(*participant, key.clone())).is_some()
+            }
+            EventKind::DominantSpeakerChanged { participant } => {
+                std::mem::replace(&mut self.dominant, *participant) != *participant
             }
             EventKind::Reconnecting => !std::mem::replace(&mut self.is_lost, true),
             EventKind::Reconnected => std::mem::replace(&mut self.is_lost, false),
@@ -209,6 +228,13 @@ impl Watch {
         let owner = Owner { publisher, key, kind };
         let known = self.owners.entry(track).or_insert_with(|| owner.clone());
         assert_eq!(*known, owner, "a frame under another stream's name");
+    }
+
+    /// Checks that nobody is heard for longer than anybody speaks.
+    pub(super) fn check_speaking(&self, now: Instant) {
+        for (who, since) in &self.speaking {
+            assert!(now <= *since + SPEECH_MAX, "{who:?} is heard for {:?}", now - *since);
+        }
     }
 
     pub(super) fn begin_recovery(&mut self) {

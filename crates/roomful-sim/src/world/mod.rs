@@ -356,7 +356,7 @@ impl World {
             }
             NodeOutput::Event(event) => {
                 self.trace.happened(index, &event);
-                self.nodes[index].watch.on_event(&event);
+                self.nodes[index].watch.on_event(&event, self.now);
                 if matches!(event.kind, roomful_state::EventKind::Disconnected { .. }) {
                     // Comes back after a while.
                     let pause = Duration::from_millis(self.random.random_range(100..3000));
@@ -548,6 +548,7 @@ impl World {
         let since = self.now - Duration::from_secs(10);
         for node in &self.nodes {
             node.watch.check_commands(self.now);
+            node.watch.check_speaking(self.now);
             assert!(node.id.is_some(), "participant {} did not get back", node.address);
             self.model.check_state(node.client.state());
             node.watch.check_frames(&self.model, node.client.state(), since);

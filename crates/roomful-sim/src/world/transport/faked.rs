@@ -84,6 +84,8 @@ impl FakedTransport {
                     continue;
                 }
                 let is_keyframe = std::mem::take(&mut encoding.needs_keyframe) || kind == MediaKind::Audio;
+                let audio_level = (kind == MediaKind::Audio)
+                    .then(|| frames::level(tags[track], Codec::Opus.time((*timestamp).into())));
                 let sequence = self.numbers.entry((sender.mid, *rid)).or_default();
                 *sequence += 1;
                 packets.push((
@@ -96,7 +98,7 @@ impl FakedTransport {
                         marker: true,
                         payload: frames::payload(sender.codec, is_keyframe, tags[track]),
                         captured: None,
-                        extensions: PassedExtensions::default(),
+                        extensions: PassedExtensions { audio_level, ..PassedExtensions::default() },
                     },
                 ));
             }

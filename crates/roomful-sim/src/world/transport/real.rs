@@ -72,7 +72,8 @@ impl RealTransport {
             for (rid, encoding) in &sender.encodings {
                 let is_keyframe = encoding.needs_keyframe || kind == MediaKind::Audio;
                 let data = frames::frame(sender.codec, is_keyframe, tags[track], encoding.target);
-                due.push((sender.mid, *rid, SentFrame { data, media_time, is_keyframe, audio_level: None }));
+                let audio_level = (kind == MediaKind::Audio).then(|| frames::level(tags[track], media_time));
+                due.push((sender.mid, *rid, SentFrame { data, media_time, is_keyframe, audio_level }));
             }
         }
         for (mid, rid, frame) in due {
