@@ -4,7 +4,6 @@
 
 mod real;
 #[path = "../wire/mod.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod wire;
 
 use std::{process::ExitCode, sync::Arc};

@@ -173,6 +173,13 @@ impl Stage for RealStage {
         }
     }
 
+    fn silence(&self) {
+        match &self.signal {
+            Signal::Tcp(wire) => wire.freeze(),
+            Signal::Udp(wire) => wire.set_loss(1.0),
+        }
+    }
+
     fn lose_media(&self, share: f64) {
         self.media.set_loss(share);
     }

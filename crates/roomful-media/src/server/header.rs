@@ -246,6 +246,15 @@ mod tests {
     };
 
     #[test]
+    fn the_time_of_leaving_is_three_bytes_and_written_where_it_was_negotiated_alone() {
+        let extensions = Extensions { send_time: Some(0x0012_3456), ..Extensions::default() };
+        let mut out = [0; EXTENSIONS_MAX];
+        let length = IDS.write(&extensions, &mut out);
+        assert_eq!(out[..length], [0xbe, 0xde, 0, 1, 0x62, 0x12, 0x34, 0x56]);
+        assert_eq!(ExtensionIds::default().write(&extensions, &mut out), 0);
+    }
+
+    #[test]
     fn rfc_8285_forms_of_one_and_of_two_bytes() {
         let fixed = [0x90, 0xe0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 42];
         let one = [0xbe, 0xde, 0, 2, 0x10, b'a', 0, 0x20, b'h', 0x41, 1, 2];

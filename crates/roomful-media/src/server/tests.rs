@@ -202,6 +202,22 @@ fn one_datagram_reports_about_the_whole_transport_a_few_times_at_most() {
     assert_eq!(ear.0, ["8191 arrivals"; 4]);
 }
 
+#[test]
+fn a_good_bye_changes_nothing_and_a_full_intra_request_is_a_lost_picture() {
+    let mut ear = Ear::default();
+    // A good-bye of source 8 (RFC 3550 §6.6), as Chromium says it for encodings that it pauses.
+    reports::hear(&[0x81, 203, 0, 1, 0, 0, 0, 8], &mut ear);
+    assert_eq!(ear.0, [""; 0]);
+    // Requests of source 1 for 9 and 10 (RFC 5104 §4.3.1).
+    let request = [
+        [0x84, 206, 0, 6, 0, 0, 0, 1, 0, 0, 0, 0].as_slice(),
+        &[0, 0, 0, 9, 1, 0, 0, 0],
+        &[0, 0, 0, 10, 1, 0, 0, 0],
+    ];
+    reports::hear(&request.concat(), &mut ear);
+    assert_eq!(ear.0, ["picture of 9", "picture of 10"]);
+}
+
 /// Notes what is heard.
 #[derive(Default)]
 struct Ear(Vec<String>);

@@ -66,6 +66,9 @@ pub trait Stage: Send + Sync {
     /// Undoes [`cut`](Self::cut).
     fn mend(&self);
 
+    /// Passes nothing more on the signalling of fragile rooms, which stays open and says nothing.
+    fn silence(&self);
+
     /// Loses this share of all media, both ways, 0 ..= 1.
     fn lose_media(&self, share: f64);
 
@@ -144,6 +147,10 @@ impl Stage for FakeStage {
 
     fn mend(&self) {
         self.fragile.mend();
+    }
+
+    fn silence(&self) {
+        self.fragile.set_down(true);
     }
 
     fn lose_media(&self, share: f64) {
