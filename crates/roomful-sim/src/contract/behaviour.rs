@@ -2,6 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures_util::future::join_all;
 use roomful::{
     Bitrate, Connection, DisconnectReason, ErrorKind, EventKind, MediaKind, RemoteTracks, Rid, Room, Status,
     SubscriptionConfig, Tracks, VideoTrackOptions,
@@ -56,6 +57,36 @@ pub(super) async fn b01_paging_reuses_slots(venue: &dyn Venue) {
         }
     }
     assert_eq!(negotiations(&bob).await, negotiated, "slots are used again");
+}
+
+pub(super) async fn b01_a_page_is_turned_at_once_and_without_negotiation(venue: &dyn Venue) {
+    const PAGE: usize = 6;
+    let stage = open(venue).await;
+    let (alice, bob) = two(&*stage).await;
+    let publisher = own_id(&alice);
+    let name = |number: usize| key(&format!("stream-{number}"));
+    for number in 0..2 * PAGE {
+        within(alice.add_stream(&name(number), Tracks::default())).await.expect("publishes");
+    }
+    hears_of(&bob, publisher, &format!("stream-{}", 2 * PAGE - 1)).await;
+    let add = async |number| {
+        bob.add_subscription(publisher, &name(number), SubscriptionConfig::default()).await.map(drop)
+    };
+    let remove = async |number| bob.remove_subscription(publisher, &name(number)).await;
+    within(join_all((0..PAGE).map(add))).await.into_iter().for_each(|added| added.expect("subscribes"));
+    let negotiated = negotiations(&bob).await;
+    for page in [0, PAGE, 0] {
+        // All at once, nothing waits for anything.
+        let removing = join_all((page..page + PAGE).map(remove));
+        let adding = join_all((PAGE - page..2 * PAGE - page).map(add));
+        let (removed, added) = within(async { tokio::join!(removing, adding) }).await;
+        removed.into_iter().for_each(|removed| removed.expect("ends"));
+        added.into_iter().for_each(|added| added.expect("subscribes"));
+        let state = bob.state();
+        assert_eq!(state.subscriptions().len(), PAGE);
+        assert!(state.subscriptions().all(|one| !(page..page + PAGE).any(|gone| name(gone) == one.key)));
+    }
+    assert_eq!(negotiations(&bob).await, negotiated, "slots are handed over");
 }
 
 pub(super) async fn b02_mute_keeps_the_subscription_and_sends_nothing(venue: &dyn Venue) {
@@ -279,6 +310,20 @@ pub(super) async fn b05_speech_is_heard_from_the_levels(venue: &dyn Venue) {
     // Who is censored is not heard, and so does not speak.
     censor(&*stage, these(&[&alice]), MediaKind::Audio, true).await;
     named(&mut events, "audio_activity_ended").await;
+}
+
+pub(super) async fn b05_whoever_speaks_is_heard_of_though_nobody_takes_it(venue: &dyn Venue) {
+    let stage = open(venue).await;
+    let (alice, bob) = two(&*stage).await;
+    let mut events = bob.events();
+    let camera = Camera::start();
+    camera.publish(&alice, "camera").await;
+    camera.set_level(20);
+    named(&mut events, "audio_activity").await;
+    eventually(|| bob.state().dominant_speaker() == Some(own_id(&alice))).await;
+    camera.set_level(80);
+    named(&mut events, "audio_activity_ended").await;
+    assert_eq!(bob.state().subscriptions().len(), 0);
 }
 
 pub(super) async fn b06_a_short_loss_keeps_everything(venue: &dyn Venue) {

@@ -117,6 +117,7 @@ scenarios! {
     behaviour:
         b01_nothing_comes_of_what_is_not_subscribed
         b01_paging_reuses_slots
+        b01_a_page_is_turned_at_once_and_without_negotiation
         b02_mute_keeps_the_subscription_and_sends_nothing
         b03_censored_media_reaches_nobody_though_it_is_sent
         b03_lifting_does_not_unmute_and_late_joiners_see_both_flags
@@ -127,6 +128,7 @@ scenarios! {
         b04_no_frame_shows_under_another_name
         b04_sound_and_picture_stay_in_step
         b05_speech_is_heard_from_the_levels
+        b05_whoever_speaks_is_heard_of_though_nobody_takes_it
         b06_a_short_loss_keeps_everything
         b06_a_long_loss_ends_the_stay
         b06_a_loss_in_which_too_much_was_said_ends_the_stay
