@@ -19,13 +19,13 @@ pub struct KeyingMaterial {
     pub server: MasterKey,
 }
 
-/// The master key and salt of one direction. Wiped when dropped.
+/// The master key and salt of one direction. Wiped when dropped, and in one place until then, whoever is given them: a move copies no secret.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct MasterKey {
     #[zeroize(skip)]
     profile: Profile,
-    key: [u8; KEY_MAX],
-    salt: [u8; SALT_MAX],
+    key: Box<[u8; KEY_MAX]>,
+    salt: Box<[u8; SALT_MAX]>,
 }
 
 /// Keys, salts or exported bytes have another length than their profile's.
@@ -77,7 +77,7 @@ impl MasterKey {
     pub fn new(profile: Profile, key: &[u8], salt: &[u8]) -> Result<Self, WrongLength> {
         check(key, profile.key_bytes())?;
         check(salt, profile.salt_bytes())?;
-        let mut master = Self { profile, key: [0; KEY_MAX], salt: [0; SALT_MAX] };
+        let mut master = Self { profile, key: Box::new([0; KEY_MAX]), salt: Box::new([0; SALT_MAX]) };
         master.key[..key.len()].copy_from_slice(key);
         // A short salt is as if zeros followed (RFC 7714 §11).
         master.salt[..salt.len()].copy_from_slice(salt);
@@ -95,7 +95,7 @@ impl MasterKey {
         let key =
             EncryptingKey::ctr(key.expect("a key of its algorithm's length")).expect("AES has this mode");
         let mut counter = [0; 16];
-        counter[..SALT_MAX].copy_from_slice(&self.salt);
+        counter[..SALT_MAX].copy_from_slice(&*self.salt);
         counter[7] ^= label as u8;
         out.fill(0);
         let counter = EncryptionContext::Iv128(FixedLength::from(counter));

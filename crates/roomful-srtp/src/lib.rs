@@ -8,7 +8,8 @@
 //! It deliberately knows no re-keying, no MKI, no multicast and no unencrypted packets: WebRTC has none of them (RFC 8827 §6.5), and
 //! what is not there cannot be got wrong. There is no clock, socket or random source in it.
 //!
-//! Our copies of all keys and salts are wiped when dropped. What AWS-LC holds of them, it wipes itself when a context is freed.
+//! Our copies of all keys and salts are wiped when dropped. What AWS-LC holds of them, it wipes itself when a context is freed;
+//! what its constructors leave on the stack while a context is made is overwritten by what follows there, not wiped.
 //!
 //! ```
 //! use roomful_srtp::{KeyingMaterial, Opener, Profile, Sealer};
