@@ -140,8 +140,8 @@ impl Progress {
     }
 
     fn view(&self, title: &str, length: Option<Duration>, meter: &Meter) -> View {
-        let kinds = [self.audio > 0, self.video > 0];
-        let is_taken = (0..2).any(|at| kinds[at] && !self.paused[at]);
+        // Audio is wanted whoever takes it.
+        let is_taken = !self.paused[usize::from(self.video > 0)];
         let taken = if is_taken { "" } else { " · nobody takes it" };
         let rate = format!("{} · {:.0} frames/s{taken}", meter.bitrate(), meter.frame_rate());
         let position = format::clock(self.position);

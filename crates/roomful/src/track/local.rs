@@ -64,7 +64,8 @@ pub enum TrackRequest {
     Keyframe,
     /// Not more than this, on average.
     TargetBitrate(Bitrate),
-    /// Nothing: nobody takes this encoding. Frames written now are dropped, so encoding them is a waste.
+    /// Nothing: nobody takes this encoding. Frames written now are dropped, so encoding them is a waste. Audio is always taken while it is
+    /// published: the server needs it to know who speaks.
     Paused,
     /// Frames again, beginning with a key frame.
     Resumed,
