@@ -41,6 +41,8 @@ pub struct Client {
     pub(crate) link: Link,
     /// What a resume must show; known from the join on.
     pub(crate) ticket: Option<Ticket>,
+    /// What the resume under way showed.
+    pub(crate) shown_token: Option<String>,
     pub(crate) token: Option<Token>,
     /// The highest number of a message that arrived.
     pub(crate) received: u64,
@@ -160,6 +162,7 @@ impl Client {
             stage: Stage::Idle,
             link: Link::Up,
             ticket: None,
+            shown_token: None,
             token: None,
             received: 0,
             random: SmallRng::seed_from_u64(seed),

@@ -122,6 +122,7 @@ impl Client {
         let Attempt::Opening(until) = outage.attempt else { return };
         let (room_id, received) = (self.room_id, self.received);
         let token = self.token_to_show();
+        self.shown_token = Some(token.clone());
         let request = self.request(Request::Resume, |request| {
             ResumeRequest {
                 request,
@@ -146,6 +147,7 @@ impl Client {
             return self.end(DisconnectReason::ProtocolError);
         }
         self.link = Link::Up;
+        self.on_token_shown();
         self.set_token_term(response.term);
         let is_published = |id: StreamId| response.streams.iter().any(|stream| stream.id == id);
         let own = self.state.local_participant_id().map(|id| self.state.participant_streams(id));

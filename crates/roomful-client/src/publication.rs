@@ -329,7 +329,11 @@ impl Client {
             .changes
             .iter()
             .any(|next| next.key == key && next.enabled.get(&kind) == Some(&true));
-        if sent.is_some_and(|sent| !sent.is_active) && !is_unmuted_next {
+        if is_unmuted_next {
+            // That may come to nothing, too.
+            return self.refused.push(Undo::Track(key, kind));
+        }
+        if sent.is_some_and(|sent| !sent.is_active) {
             let (command, tracks, request) = (None, Vec::new(), None);
             let enabled = BTreeMap::from([(kind, false)]);
             self.publications.changes.push(Change {
@@ -457,6 +461,11 @@ impl Client {
     fn commit(&mut self, change: &Change) {
         for incoming in &change.tracks {
             let Some(publication) = self.publications.streams.get_mut(&change.key) else { break };
+            if !incoming.track.simulcast {
+                // Of encodings that are not offered nobody hears any more.
+                let is_offered = |(kind, rid): &(MediaKind, Rid)| *kind != incoming.kind || *rid == Rid::High;
+                publication.taken.retain(is_offered);
+            }
             publication.tracks.insert(incoming.kind, Sent { track: incoming.track, is_active: false });
             let (stream, kind, track) = (publication.stream_id, incoming.kind, incoming.track.track);
             for (rid, paused) in publication.pauses(kind, incoming.track) {

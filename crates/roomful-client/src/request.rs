@@ -98,6 +98,7 @@ impl Client {
                 return self.refused.push(Undo::Publication(key));
             }
             (Request::Unsubscribe(None, name, stream), Err(ErrorCode::RateLimited)) => {
+                self.subscriptions.on_end_refused(&name);
                 return self.refused.push(Undo::Subscription(name, stream));
             }
             (request, _) => request,

@@ -34,6 +34,10 @@ struct Taken {
     slot: u16,
     /// Whether another one has the slot already, while this one ends.
     is_handed_over: bool,
+    /// Whether another one ever had: its receivers are closed, so it can only end.
+    was_handed_over: bool,
+    /// Whether the server was asked to end it, and has not refused.
+    is_asked: bool,
     mids: SlotMids,
     /// What is in force; while an update is under way, there are tracks for that too.
     wish: AddSubscription,
@@ -55,7 +59,7 @@ impl Taken {
 
     /// Returns whether its slot can be taken over.
     fn holds_what_is_given_back(&self) -> bool {
-        self.progress == Progress::Ending && !self.is_handed_over
+        self.progress == Progress::Ending && self.is_asked && !self.is_handed_over
     }
 
     /// Returns it as the application sees it.
@@ -281,12 +285,19 @@ impl Client {
             if let Err(code) = result
                 && !is_over(code)
             {
-                if taken.is_handed_over {
+                taken.is_asked = false;
+                if taken.was_handed_over {
                     self.refused.push(Undo::Subscription(name, stream_id));
                     return self.finish(command, Err(CommandError::Refused(code)));
                 }
                 taken.progress = Progress::Held;
                 self.finish(command, Err(CommandError::Refused(code)));
+                if self.subscriptions.in_use() > limits::SLOTS_MAX
+                    && let Some(Waiting { command, .. }) = self.subscriptions.waiting.pop()
+                {
+                    // There would have been no room for it.
+                    self.finish(Some(command), Err(CommandError::NoSlotFree(limits::SLOTS_MAX)));
+                }
                 return self.advance();
             }
             self.apply(Action::SubscriptionEnded { participant: name.0, key: name.1.clone() });
@@ -342,7 +353,7 @@ impl Client {
     fn take_over_slot(&mut self) -> Option<u16> {
         let ending = self.subscriptions.taken.values_mut().filter(|taken| taken.holds_what_is_given_back());
         let taken = ending.min_by_key(|taken| taken.slot)?;
-        taken.is_handed_over = true;
+        (taken.is_handed_over, taken.was_handed_over) = (true, true);
         let (slot, tracks) = (taken.slot, std::mem::take(&mut taken.tracks));
         for track in tracks.into_values() {
             self.media(MediaCommand::CloseReceiver { track });
@@ -403,6 +414,8 @@ impl Client {
             stream_id,
             slot,
             is_handed_over: false,
+            was_handed_over: false,
+            is_asked: false,
             mids,
             wish,
             tracks,
@@ -416,7 +429,7 @@ impl Client {
 
     pub(crate) fn unsubscribe(&mut self, command: Option<CommandId>, name: Name) {
         let Some(taken) = self.subscriptions.taken.get_mut(&name) else { return };
-        taken.progress = Progress::Ending;
+        (taken.progress, taken.is_asked) = (Progress::Ending, true);
         let what = Request::Unsubscribe(command, name.clone(), taken.stream_id);
         let (participant_id, key) = name;
         self.request(what, |request| UnsubscribeRequest { request, participant_id, key }.into());
@@ -443,6 +456,13 @@ impl Subscriptions {
     fn in_use(&self) -> usize {
         let staying = self.taken.values().filter(|taken| taken.progress != Progress::Ending);
         staying.count() + self.waiting.len()
+    }
+
+    /// The server did not end a subscription yet, because it was asked too often.
+    pub(crate) fn on_end_refused(&mut self, name: &Name) {
+        if let Some(taken) = self.taken.get_mut(name) {
+            taken.is_asked = false;
+        }
     }
 
     /// Gives a slot back to the one that it was taken over from, if that still ends.

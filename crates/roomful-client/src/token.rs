@@ -68,6 +68,15 @@ impl Client {
         offered.or(accepted.map(|token| &token.text)).cloned().unwrap_or_default()
     }
 
+    /// The token that a resume showed is in force, whatever becomes of the request that offers it.
+    pub(crate) fn on_token_shown(&mut self) {
+        let shown = self.shown_token.take();
+        let is_in_force = |shown: &String| self.token.as_ref().is_some_and(|token| token.text == *shown);
+        if let Some(newer) = shown.filter(|shown| !is_in_force(shown)) {
+            self.token = Some(Token::new(newer));
+        }
+    }
+
     /// Notes when the token ends. The warning comes a fifth of its life before.
     pub(crate) fn set_token_term(&mut self, term: TokenTerm) {
         let Some(token) = &mut self.token else { return };

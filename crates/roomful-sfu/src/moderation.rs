@@ -23,7 +23,7 @@ pub(crate) struct Moderation {
     kicked: VecDeque<ParticipantId>,
     /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
     censored: BTreeMap<ParticipantId, Rules>,
-    /// The same of whoever comes with a grant, or under an identity: it was withheld of somebody who did.
+    /// The same of whoever comes under an identity, or, without one, with a grant: it was withheld of somebody who did.
     censored_grants: BTreeMap<GrantId, Rules>,
     censored_identities: BTreeMap<Arc<str>, Rules>,
 }
@@ -103,11 +103,12 @@ impl Moderation {
 
     /// Who was censored stays so, also by coming again.
     pub(crate) fn on_entered(&mut self, id: ParticipantId, grant: GrantId, identity: Option<&str>) {
-        let of_grant = self.censored_grants.get(&grant);
-        let of_identity = identity.and_then(|identity| self.censored_identities.get(identity));
-        let rules: Rules = of_grant.into_iter().chain(of_identity).flatten().cloned().collect();
-        if !rules.is_empty() {
-            self.censored.insert(id, rules);
+        let rules = match identity {
+            Some(identity) => self.censored_identities.get(identity),
+            None => self.censored_grants.get(&grant),
+        };
+        if let Some(rules) = rules {
+            self.censored.insert(id, rules.clone());
         }
     }
 
@@ -134,11 +135,13 @@ impl Moderation {
             (false, None) => rules.retain(|(_, ruled)| *ruled != kind),
         };
         change(self.censored.entry(participant.info.id).or_default());
-        for grant in participant.grants() {
-            change(self.censored_grants.entry(grant).or_default());
-        }
-        if let Some(identity) = &participant.info.identity {
-            change(self.censored_identities.entry(identity.clone()).or_default());
+        match &participant.info.identity {
+            Some(identity) => change(self.censored_identities.entry(identity.clone()).or_default()),
+            None => {
+                for grant in participant.grants() {
+                    change(self.censored_grants.entry(grant).or_default());
+                }
+            }
         }
         self.censored_grants.retain(|_, rules| !rules.is_empty());
         self.censored_identities.retain(|_, rules| !rules.is_empty());

@@ -42,7 +42,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) notices: &'a mut VecDeque<MediaNotice>,
     /// Packets that subscribers miss.
-    pub(crate) missing: &'a mut Vec<Missing>,
+    pub(crate) missing: &'a mut VecDeque<Missing>,
     pub(crate) stats: &'a mut ShardStats,
 }
 
@@ -220,7 +220,7 @@ impl Peers {
                 ServerOutput::Missing(mid, number) => {
                     let round_trip =
                         self.entries.get(&id).map_or(Duration::ZERO, |entry| entry.peer.round_trip());
-                    turn.missing.push(Missing { peer: id, mid, number, round_trip });
+                    turn.missing.push_back(Missing { peer: id, mid, number, round_trip });
                 }
                 ServerOutput::Estimated(available) => {
                     turn.notices.push_back(MediaNotice::Estimated { peer: id, available });

@@ -21,7 +21,8 @@ pub struct Shard {
     /// Whether what is outgoing cannot leave.
     is_blocked: bool,
     notices: VecDeque<MediaNotice>,
-    missing: Vec<Missing>,
+    /// Packets that subscribers miss, and that are to be sent again.
+    missing: VecDeque<Missing>,
     /// Peers that owe something, and so take a step at the end of the turn.
     owing: Vec<ParticipantId>,
     stats: ShardStats,
@@ -81,7 +82,7 @@ impl Shard {
             outgoing: Outgoing::new(),
             is_blocked: false,
             notices: VecDeque::new(),
-            missing: Vec::new(),
+            missing: VecDeque::new(),
             owing: Vec::new(),
             stats: ShardStats::default(),
             now,
@@ -147,7 +148,8 @@ impl Shard {
             return Output::Notice(notice);
         }
         if self.outgoing.is_empty() {
-            let rest = (self.forwarder.is_behind() && !self.is_blocked).then_some(self.now);
+            let is_behind = self.forwarder.is_behind() || !self.missing.is_empty();
+            let rest = (is_behind && !self.is_blocked).then_some(self.now);
             let deadline =
                 [self.peers.deadline(), self.forwarder.deadline(), rest].into_iter().flatten().min();
             return Output::Wait(deadline.unwrap_or(self.now + IDLE));
@@ -173,11 +175,13 @@ impl Shard {
     fn forward(&mut self) {
         let Self { peers, forwarder, outgoing, is_blocked, missing, owing, now, .. } = self;
         let mut egress = PeerEgress { peers, outgoing, owing, is_blocked: *is_blocked, now: *now };
-        for Missing { peer, mid, number, round_trip } in missing.drain(..) {
-            if !egress.has_room() {
-                // Whoever misses the rest asks again.
-                break;
-            }
+        if *is_blocked {
+            // Whoever misses them asks again.
+            missing.clear();
+        }
+        while egress.has_room()
+            && let Some(Missing { peer, mid, number, round_trip }) = missing.pop_front()
+        {
             forwarder.repair((peer, mid), number, round_trip, &mut egress, *now);
         }
         forwarder.forward(&mut egress, *now);

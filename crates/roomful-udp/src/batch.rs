@@ -31,7 +31,7 @@ struct Run {
     is_closed: bool,
 }
 
-/// Bytes that wait for a full socket; more are dropped, as a full network would. A shard seals no more than half of it at once.
+/// Bytes that wait for a full socket; more are dropped, as a full network would. A shard seals far less at once.
 const REFUSED_MAX: usize = 8 << 20;
 
 /// How long they may wait: later nobody can use them, and what was forwarded by then may be withheld by now.

@@ -142,12 +142,43 @@ fn a_mute_that_is_refused_for_too_many_requests_is_told_later_unless_it_is_over(
         check(world.refuse(ErrorCode::RateLimited), "3: Refused(RateLimited)");
         if is_over {
             world.command(update("mine", TrackUpdate::Replace(opus(1)), TrackUpdate::Keep));
+            world.grant();
         }
         let lines = world.pass(Duration::from_secs(10));
         let is_told = lines.contains(&"send update mine audio=false".to_owned());
         assert_eq!(is_told, !is_over, "{lines:?}");
         if !is_over {
             check(world.grant(), "media: silence 1");
+        }
+    }
+}
+
+#[test]
+fn a_refused_mute_is_told_though_an_unmute_was_refused_too() {
+    let (mut world, _) = publishing();
+    world.command(update("mine", TrackUpdate::Mute, TrackUpdate::Keep));
+    world.refuse(ErrorCode::RateLimited);
+    world.command(update("mine", TrackUpdate::Replace(opus(1)), TrackUpdate::Keep));
+    let unmute = world.last();
+    let mut lines = world.pass(Duration::from_secs(5));
+    world.hear(DoneResponse { request: world.last() });
+    lines.extend(world.hear(ErrorResponse { request: unmute, code: ErrorCode::RateLimited }));
+    lines.extend(world.pass(Duration::from_secs(5)));
+    assert!(lines.contains(&"send update mine audio=false".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn what_was_taken_of_simulcast_is_forgotten_with_it() {
+    let (mut world, mine) = publishing();
+    let simulcast = |track| NewTrack { simulcast: true, ..vp8(track) };
+    for (track, new) in [(3, simulcast(3)), (4, vp8(4)), (5, simulcast(5))] {
+        world.command(update("mine", TrackUpdate::Keep, TrackUpdate::Replace(new)));
+        world.media(opened(track, 500));
+        let lines = world.grant();
+        let resumed: Vec<&String> = lines.iter().filter(|line| line.starts_with("media: resume")).collect();
+        assert_eq!(resumed.len(), 1, "{lines:?}");
+        if track == 3 {
+            world.hear(SourcePausedNotice { rid: Rid::Medium, ..paused(&mine, MediaKind::Video, false) });
         }
     }
 }

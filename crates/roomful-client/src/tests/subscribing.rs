@@ -168,6 +168,44 @@ fn a_slot_that_was_taken_over_comes_free_once_whatever_is_refused() {
 }
 
 #[test]
+fn a_slot_whose_end_was_refused_is_handed_to_nobody_else() {
+    let mut world = page();
+    world.command(release(2, "a"));
+    let unsubscribe = world.last();
+    world.command(take(2, "c"));
+    let subscribe = world.last();
+    world.command(take(2, "d"));
+    world.hear(ErrorResponse { request: unsubscribe, code: ErrorCode::RateLimited });
+    let lines = world.hear(ErrorResponse { request: subscribe, code: ErrorCode::SlotUnavailable });
+    assert!(lines.iter().all(|line| !line.contains("subscribe 2 d")), "{lines:?}");
+    world.client.check_invariants();
+}
+
+#[test]
+fn whoever_came_in_the_place_of_one_that_stays_after_all_finds_no_room() {
+    let mut world = World::with_media();
+    for index in 0..66_u8 {
+        let mut one = stream(3, &format!("s{index}"));
+        one.id = StreamId::from_random([100 + index; 16]);
+        world.hear_published(one);
+    }
+    world.media(MediaNotice::Disconnected);
+    world.media(MediaNotice::Connected);
+    world.command(take(3, "s0"));
+    world.grant();
+    world.media(MediaNotice::Disconnected);
+    for index in 1..64 {
+        world.command(take(3, &format!("s{index}")));
+    }
+    world.command(release(3, "s0"));
+    let unsubscribe = world.last();
+    check(world.command(take(3, "s64")), "");
+    let lines = world.hear(ErrorResponse { request: unsubscribe, code: ErrorCode::RateLimited });
+    assert!(lines.iter().any(|line| line.ends_with("NoSlotFree(64)")), "{lines:?}");
+    world.client.check_invariants();
+}
+
+#[test]
 fn each_mistake_has_its_error() {
     let mut world = taking();
     world.hear_published(stream(ME, "own"));

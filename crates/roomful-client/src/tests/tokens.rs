@@ -72,4 +72,12 @@ fn a_resume_shows_what_was_not_answered_only_when_the_accepted_token_has_ended()
     assert_eq!(world.client.token_to_show(), "token", "a bad one would end the stay");
     world.pass(4 * SECOND);
     assert_eq!(world.client.token_to_show(), "newer");
+    // Once shown and accepted it is in force, whatever is answered to the request.
+    check(world.pass_to_attempt(), "close signal");
+    check(world.pass_to_attempt(), "open signal");
+    world.input(Input::SignalOpened);
+    world.welcome_back_with(TokenTerm { remaining_ms: 600_000, life_ms: 600_000 });
+    world.refuse(ErrorCode::RateLimited);
+    world.input(Input::SignalClosed);
+    assert_eq!(world.client.token_to_show(), "newer");
 }

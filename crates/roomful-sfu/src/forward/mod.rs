@@ -18,7 +18,7 @@ use slab::Slab;
 use crate::media::{MediaCommand, MediaNotice, SourceId};
 use encoding::Spare;
 use keyframe::KeyframeRequests;
-use slot::{Change, Reference, Slot};
+use slot::{Change, Collected, Reference, Slot};
 use source::{Source, Taker};
 
 /// Forwards media among the peers of one shard.
@@ -336,10 +336,7 @@ impl Forwarder {
         for place in self.unsettled.drain(..) {
             let Some(source) = self.sources.get_mut(place) else { continue };
             source.is_unsettled = false;
-            // What came meanwhile is served with what comes next.
-            if !source.is_fresh {
-                source.settle();
-            }
+            source.settle();
         }
     }
 
@@ -388,7 +385,7 @@ impl Forwarder {
             if slot.is_waiting() && !egress.takes(*peer, slot.mid, source.codec) {
                 continue;
             }
-            let change = slot.collect(source, now, share);
+            let Collected { change, is_cut } = slot.collect(source, now, share);
             let (peer, mid, layer) = (*peer, slot.mid, slot.layer());
             match change {
                 Some(Change::Began(start)) => notices.push_back(MediaNotice::Bound {
@@ -403,8 +400,10 @@ impl Forwarder {
                 Some(Change::Switched) => {
                     notices.push_back(MediaNotice::Switched { peer, mid, source: source.id, layer });
                 }
-                Some(Change::Cut) => starved.extend(slot.awaited().map(|awaited| (occupant, awaited))),
                 None => {}
+            }
+            if is_cut {
+                starved.extend(slot.awaited().map(|awaited| (occupant, awaited)));
             }
             if !share.is_empty() {
                 *forwarded += share.len() as u64;

@@ -63,8 +63,14 @@ pub(super) enum Change {
     Began(Mapped),
     /// The occupant goes on in another encoding.
     Switched,
-    /// Some of it was given up: too much waited, or a publisher's gap is too long to be passed on.
-    Cut,
+}
+
+/// What came of a slot's share of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) change: Option<Change>,
+    /// Whether some of it was given up: too much waited, or a publisher's gap is too long to be passed on.
+    pub(super) is_cut: bool,
 }
 
 /// Packets that wait for one subscriber at most; more than that are given up to the next key frame. Half a second at 4 Mbit/s.
@@ -160,29 +166,22 @@ impl Slot {
     }
 
     /// Numbers what waits, in the order in which it is sent now. Returns what changed, if anything did.
-    pub(super) fn collect(
-        &mut self,
-        source: &Source,
-        now: Instant,
-        share: &mut Vec<Reference>,
-    ) -> Option<Change> {
-        let mut change = None;
+    pub(super) fn collect(&mut self, source: &Source, now: Instant, share: &mut Vec<Reference>) -> Collected {
+        let mut collected = Collected::default();
         // What came of the encoding before it still belongs before a switch.
         let before = self.current.filter(|current| *current != self.wanted);
         for rid in before.into_iter().chain([self.wanted]) {
             let Some(encoding) = source.encoding(rid) else { continue };
-            if self.skip_what_is_too_much(rid, encoding) {
-                change = Some(Change::Cut);
-            }
+            collected.is_cut |= self.skip_what_is_too_much(rid, encoding);
             for (place, kept) in encoding.from(self.read[rid as usize]) {
                 if self.current == Some(rid) && self.gap_before(kept) > self.slack {
-                    (self.current, self.is_torn) = (None, true);
-                    change = Some(Change::Cut);
+                    (self.current, self.is_torn, collected.is_cut) = (None, true, true);
                 }
                 if self.current == Some(rid) {
                     self.add(rid, place, kept, now, share);
                 } else if kept.is_start && rid == self.wanted {
-                    change = self.begin(rid, place, kept, now, share).or(change);
+                    let change = self.begin(rid, place, kept, now, share);
+                    collected.change = collected.change.or(change);
                     for (place, late) in encoding.overtakers_of(place) {
                         // What is too far ahead is behind a gap that is not passed on.
                         if self.gap_before(late) <= self.slack {
@@ -193,7 +192,7 @@ impl Slot {
             }
             self.read[rid as usize] = encoding.end();
         }
-        change
+        collected
     }
 
     /// Finds the packet of the occupant that was sent under a number, unless it may not be sent again.

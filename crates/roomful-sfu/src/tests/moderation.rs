@@ -232,6 +232,14 @@ fn whoever_comes_again_under_an_identity_is_censored_still() {
         "to 1+3: v6 updated cam audio:on
          media: enable cam audio",
     );
+    // Lifted is lifted, also of the grant with which it came first.
+    world.ask(3, leave());
+    world.input(Input::Opened(SessionId(4)));
+    world.ask(4, join("grace"));
+    world.ask(4, offer(1, 2));
+    world.answer(4, 1);
+    let told = world.ask(4, publish("cam", Some(audio("x")), None));
+    assert_eq!(world.text(&told[0]), "to 1+4: v9 published cam audio:on");
 }
 
 #[test]

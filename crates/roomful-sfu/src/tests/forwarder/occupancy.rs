@@ -73,3 +73,13 @@ fn sources_in_turn_make_one_stream() {
     scene.bind(1, "v0", 1, Codec::Vp8);
     scene.check(&[("x", 14, 9000, KEY)], &["1 v0 begins", "1 v0 +5 @15001"]);
 }
+
+#[test]
+fn whoever_begins_is_told_though_the_publishers_numbers_jump_in_the_same_turn() {
+    let mut scene = Scene::with_taker();
+    let sent = ["1 v0 begins", "1 v0 +0 @0"];
+    scene.check(&[("x", 10, 0, KEY), ("x", 2000, 3000, DELTA)], &sent);
+    scene.pass(600);
+    scene.check(&[("x", 2001, 60_000, KEY)], &["1 v0 +1 @54000"]);
+    assert_eq!(scene.record.asked.last(), Some(&(peer(0), mid("x"))), "a key frame was asked for");
+}
