@@ -112,10 +112,8 @@ impl Player {
         let output = if kind == MediaKind::Video { &mut self.video } else { &mut self.audio };
         match request {
             TrackRequest::Keyframe => self.is_keyframe_wanted |= kind == MediaKind::Video,
-            TrackRequest::Resumed => {
-                output.is_paused = false;
-                self.is_keyframe_wanted |= kind == MediaKind::Video;
-            }
+            // A key frame is asked for besides, unless one is under way.
+            TrackRequest::Resumed => output.is_paused = false,
             TrackRequest::Paused => output.is_paused = true,
             TrackRequest::TargetBitrate(_) => {} // a file has the rate that it has
         }

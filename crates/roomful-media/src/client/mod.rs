@@ -359,6 +359,11 @@ impl ClientPeer {
         let stream = rtc::stream_tx(&mut api, mid, rid).ok_or(MediaError::UnknownMid)?;
         let delivery = sender.send(rid, frame, captured, self.now, stream)?;
         if delivery == Delivery::Sent {
+            if frame.is_keyframe {
+                // Whoever was to be asked for one need not be any more.
+                let is_served = |output: &Output| matches!(output, Output::KeyframeRequest(on, of) if (*on, *of) == (mid, rid));
+                self.outputs.retain(|output| !is_served(output));
+            }
             self.handle_timeout(now);
         }
         Ok(delivery)
@@ -496,6 +501,11 @@ impl ClientPeer {
             Event::KeyframeRequest(request) => {
                 let rid = rtc::rid_from(request.rid);
                 let mid = rtc::mid_from(request.mid);
+                let crosses = |mid: &Mid| {
+                    let sender = self.senders.get(mid);
+                    sender.is_some_and(|sender| sender.is_keyframe_on_its_way(rid, self.now))
+                };
+                let mid = mid.filter(|mid| !crosses(mid));
                 self.outputs.extend(mid.map(|mid| Output::KeyframeRequest(mid, rid)));
             }
             Event::MediaEgressStats(stats) => {

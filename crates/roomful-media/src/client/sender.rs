@@ -26,6 +26,10 @@ pub(super) const QUEUE_MAX: usize = 512 << 10;
 /// §4) and the tag of AES-GCM (RFC 7714 §13).
 const MAX_PAYLOAD: usize = 1200 - 12 - 40 - 2 - 16;
 
+/// A request for a key frame that comes so soon after one crossed it: a new subscriber is announced by signalling and by the request, and
+/// a track begins with a key frame. Whoever has lost it asks again.
+const KEYFRAME_ON_ITS_WAY: Duration = Duration::from_millis(150);
+
 #[derive(Debug, Default)]
 pub(super) struct Sender {
     track: Option<Track>,
@@ -53,6 +57,8 @@ struct Track {
 struct Encoding {
     is_paused: bool,
     needs_keyframe: bool,
+    /// When the latest key frame was sent.
+    keyframe_at: Option<Instant>,
 }
 
 /// What was sent of one encoding, over all tracks of the section.
@@ -80,7 +86,11 @@ impl Sender {
             let passed = now.saturating_duration_since(sent_at).as_millis() * u128::from(clock_rate) / 1000;
             timestamp.wrapping_add(passed.clamp(1, u128::from(u32::MAX >> 1)) as u32)
         });
-        let fresh = Encoding { is_paused: false, needs_keyframe: codec.kind() == MediaKind::Video };
+        let fresh = Encoding {
+            is_paused: false,
+            needs_keyframe: codec.kind() == MediaKind::Video,
+            keyframe_at: None,
+        };
         let rids: &[Rid] = if simulcast { &Rid::ALL } else { &[Rid::High] };
         self.track = Some(Track {
             codec,
@@ -102,6 +112,13 @@ impl Sender {
 
     pub(super) fn stream(&self) -> Option<&StreamKey> {
         self.track.as_ref().map(|track| &track.stream)
+    }
+
+    /// Returns whether a key frame of an encoding was sent so lately that whoever asks for one cannot have seen it.
+    pub(super) fn is_keyframe_on_its_way(&self, rid: Rid, now: Instant) -> bool {
+        let encoding = self.track.as_ref().and_then(|track| track.encodings.get(&rid));
+        let sent_at = encoding.and_then(|encoding| encoding.keyframe_at);
+        sent_at.is_some_and(|at| now < at + KEYFRAME_ON_ITS_WAY)
     }
 
     pub(super) fn set_active(&mut self, active: bool) {
@@ -145,6 +162,9 @@ impl Sender {
         }
         track.packetizer.packetize(&frame.data, &mut self.payloads)?;
         encoding.needs_keyframe = false;
+        if frame.is_keyframe {
+            encoding.keyframe_at = Some(now);
+        }
         let passed = frame.media_time.saturating_sub(*track.zero.get_or_insert(frame.media_time));
         let timestamp = track.first_timestamp.wrapping_add(track.codec.ticks(passed) as u32);
         self.newest = Some((timestamp, track.codec.clock_rate(), now));

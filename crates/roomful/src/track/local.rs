@@ -100,13 +100,15 @@ pub(crate) type Wake = Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Needs {
     keyframes: u64,
+    /// How many wishes for a key frame there were when one was last written: it serves them.
+    served: u64,
     target: Option<Bitrate>,
     is_paused: bool,
 }
 
 impl Needs {
     /// Nobody takes a track that no stream has.
-    const NONE: Self = Self { keyframes: 0, target: None, is_paused: true };
+    const NONE: Self = Self { keyframes: 0, served: 0, target: None, is_paused: true };
 }
 
 impl LocalTrack {
@@ -196,6 +198,9 @@ impl TrackWriter {
                 match queue.driver.clone() {
                     None => break,
                     Some(driver) if queue.frames.len() < QUEUE_MAX => {
+                        if frame.as_ref().is_some_and(|frame| frame.is_keyframe) {
+                            encoding.needs.send_modify(|needs| needs.served = needs.keyframes);
+                        }
                         queue.frames.extend(frame.take());
                         driver.notify_one();
                         return;
@@ -218,7 +223,7 @@ impl TrackWriter {
                 self.seen.is_paused = needs.is_paused;
                 return if needs.is_paused { TrackRequest::Paused } else { TrackRequest::Resumed };
             }
-            if needs.keyframes != self.seen.keyframes {
+            if needs.keyframes > self.seen.keyframes.max(needs.served) {
                 self.seen.keyframes = needs.keyframes;
                 return TrackRequest::Keyframe;
             }
@@ -263,8 +268,14 @@ impl Attachment {
         frame
     }
 
+    /// Asks the writer for a key frame, unless one is under way from it.
     pub(crate) fn request_keyframe(&self, rid: Rid) {
-        self.change(rid, |needs| needs.keyframes += 1);
+        let Some(encoding) = self.track.shared.encoding(rid) else { return };
+        // Held meanwhile, so that none is written between looking and asking.
+        let queue = encoding.queue.lock();
+        if queue.frames.iter().all(|frame| !frame.is_keyframe) {
+            encoding.needs.send_modify(|needs| needs.keyframes += 1);
+        }
     }
 
     pub(crate) fn set_target(&self, rid: Rid, target: Bitrate) {
