@@ -11,13 +11,17 @@ use roomful_media::{ClientConfig, ClientOutput, ClientPeer, Offer, SentFrame, Tr
 use roomful_protocol::{OfferId, SlotMids};
 use roomful_sfu::{MediaCommand, MediaNotice, SourceId};
 use roomful_shard::{Datagram, Output, Shard};
-use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Rid, StreamId, StreamKey};
+use roomful_types::{Bitrate, Codec, MediaKind, Mid, ParticipantId, Rid, StreamId, StreamKey};
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7071);
 
-/// Packets of one frame, and bytes of each: 800 kbit/s at 30 frames per second.
-pub(crate) const PACKETS: usize = 3;
+/// Packets of one frame, and bytes of each: 2.4 Mbit/s at 30 frames per second, a picture of 720p, with which
+/// others measured what theirs take. A smaller picture costs more per packet: whoever takes it is visited for fewer.
+pub(crate) const PACKETS: usize = 9;
 pub(crate) const PAYLOAD: usize = 1100;
+
+/// Clients send one packet each time that they are called, reports and repairs among them.
+const STEPS: u32 = 2 * PACKETS as u32;
 
 /// Who sends to whom.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +118,11 @@ impl Scene {
     }
 
     fn join(&mut self, index: usize, slots: usize) {
-        let mut client = ClientPeer::new(&ClientConfig::default(), &[address(index)], self.now);
+        // Room enough for the picture and a reserve: what is measured is the server.
+        let rate = Bitrate::from_kbps(10_000);
+        let mut config = ClientConfig::default();
+        (config.initial_bitrate, config.max_video_bitrate) = (rate, rate);
+        let mut client = ClientPeer::new(&config, &[address(index)], self.now);
         let offer = client.create_offer(0, 1, slots, false).expect("new sections");
         let slots = offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video });
         let command = MediaCommand::AcceptOffer {
@@ -187,8 +195,8 @@ impl Scene {
         let mid = self.sender(publisher);
         self.clients[publisher].send(mid, Rid::High, &frame, self.now).expect("an open section");
         // Publishers send a frame's packets over some milliseconds; the shard finds them together, as on a busy machine.
-        for _ in 0..8 {
-            self.now += Duration::from_millis(33) / (8 * self.publishers as u32);
+        for _ in 0..STEPS {
+            self.now += Duration::from_millis(33) / (STEPS * self.publishers as u32);
             for client in &mut self.clients {
                 client.handle_timeout(self.now);
             }
