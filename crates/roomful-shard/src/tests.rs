@@ -1,5 +1,7 @@
 //! Who a datagram is for, and where media goes: with real clients, on memory and virtual time.
 
+mod numbers;
+
 use std::{
     net::SocketAddr,
     time::{Duration, Instant, UNIX_EPOCH},
@@ -13,12 +15,16 @@ use roomful_types::{Codec, MediaKind, Mid, ParticipantId, Rid, StreamId, StreamK
 
 use crate::{Datagram, Output, Shard};
 
-/// A publisher and a subscriber, each behind a NAT that may change its mind.
+/// Publishers and a subscriber, the last one, each behind a NAT that may change its mind.
 struct Scene {
     shard: Shard,
     clients: Vec<Client>,
     now: Instant,
     frames: u64,
+    /// Media and reports of the server's by the client that they are for, whether or not they arrive.
+    sent: Vec<(usize, Vec<u8>)>,
+    /// Whether every other one of those to the subscriber is lost.
+    is_losing: bool,
     /// Where datagrams of the server went that no client has the address of.
     astray: Vec<SocketAddr>,
 }
@@ -54,29 +60,41 @@ const fn is_media(bytes: &[u8]) -> bool {
 }
 
 impl Scene {
+    /// A publisher whom a subscriber takes.
     fn new() -> Self {
-        let now = Instant::now();
-        let shard = Shard::new(vec![SERVER], 1, now, UNIX_EPOCH);
-        let mut scene = Self { shard, clients: Vec::new(), now, frames: 0, astray: Vec::new() };
-        (0..2).for_each(|index| scene.join(index));
-        scene.pass(Duration::from_millis(500));
-        let mid = scene.clients[0].offer.video_senders[0];
-        let key = StreamKey::new("camera").expect("short");
-        scene.clients[0].peer.open_sender(mid, Codec::Vp8, &key, false).expect("negotiated");
-        scene.clients[0].peer.set_active(mid, true);
-        let (source, codec, layer) = (SOURCE, Codec::Vp8, Rid::High);
-        scene.command(MediaCommand::PutSource {
-            source,
-            peer: participant(0),
-            mid,
-            codec,
-            first_timestamp: 0,
-            simulcast: false,
-        });
+        let mut scene = Self::connected(2, 1);
+        scene.publish(0, SOURCE, false);
         let mid = scene.slot();
-        scene.command(MediaCommand::Bind { peer: participant(1), mid, source, layer });
+        scene.command(MediaCommand::Bind { peer: participant(1), mid, source: SOURCE, layer: Rid::High });
         assert!(scene.play(10) >= 10, "media flows");
         scene
+    }
+
+    /// So many people, with so many slots each, whom nothing is sent to yet.
+    fn connected(people: usize, slots: usize) -> Self {
+        let now = Instant::now();
+        let mut scene = Self {
+            shard: Shard::new(vec![SERVER], 1, now, UNIX_EPOCH),
+            clients: Vec::new(),
+            now,
+            frames: 0,
+            sent: Vec::new(),
+            is_losing: false,
+            astray: Vec::new(),
+        };
+        (0..people).for_each(|index| scene.join(index, slots));
+        scene.pass(Duration::from_millis(500));
+        scene
+    }
+
+    /// Begins a track of a client on its only section.
+    fn publish(&mut self, index: usize, source: SourceId, simulcast: bool) {
+        let (mid, codec) = (self.clients[index].offer.video_senders[0], Codec::Vp8);
+        let (client, key) = (&mut self.clients[index].peer, StreamKey::new("camera").expect("short"));
+        let first_timestamp = client.open_sender(mid, codec, &key, simulcast).expect("negotiated");
+        client.set_active(mid, true);
+        let peer = participant(index);
+        self.command(MediaCommand::PutSource { source, peer, mid, codec, first_timestamp, simulcast });
     }
 
     /// The slot on which the subscriber takes the video.
@@ -88,24 +106,31 @@ impl Scene {
         self.shard.handle_command(&command, self.now);
     }
 
-    fn join(&mut self, index: usize) {
+    fn join(&mut self, index: usize, slots: usize) {
         let mut peer = ClientPeer::new(&ClientConfig::default(), &[inside(index)], self.now);
-        let offer = peer.create_offer(0, 1, 1, false).expect("new sections");
-        let slots =
-            offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video }).collect();
+        let offer = peer.create_offer(0, 1, slots, false).expect("new sections");
+        let answer = self.answer(index, &offer);
+        peer.accept_answer(&answer).expect("a good answer");
+        let latest = [Vec::new(), Vec::new()];
+        self.clients.push(Client { peer, offer, outside: outside(4000 + index as u16), received: 0, latest });
+    }
+
+    /// Hands an offer in and returns the answer, which the client does not know yet.
+    fn answer(&mut self, index: usize, offer: &Offer) -> String {
+        let slots = offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video });
         self.command(MediaCommand::AcceptOffer {
             peer: participant(index),
             offer: OfferId(1),
             sdp: offer.sdp.clone(),
-            slots,
+            slots: slots.collect(),
         });
-        let Output::Notice(MediaNotice::Answered { answer: Ok(answer), .. }) = self.shard.poll_output()
-        else {
-            panic!("offers are answered at once");
-        };
-        peer.accept_answer(&answer).expect("a good answer");
-        let latest = [Vec::new(), Vec::new()];
-        self.clients.push(Client { peer, offer, outside: outside(4000 + index as u16), received: 0, latest });
+        loop {
+            match self.shard.poll_output() {
+                Output::Notice(MediaNotice::Answered { answer: Ok(answer), .. }) => return answer,
+                Output::Notice(_) | Output::Transmit(_) => {}
+                Output::Wait(_) => panic!("offers are answered at once"),
+            }
+        }
     }
 
     /// Lets time pass and moves everything.
@@ -135,7 +160,16 @@ impl Scene {
             }
         }
         for (destination, bytes) in sent {
-            let Some(index) = self.clients.iter().position(|client| client.outside == destination) else {
+            let owner = self.clients.iter().position(|client| client.outside == destination);
+            let subscriber = self.clients.len() - 1;
+            if matches!(bytes.first(), Some(128..=191)) {
+                // Where nobody is, the subscriber was.
+                self.sent.push((owner.unwrap_or(subscriber), bytes.clone()));
+                if self.is_losing && owner == Some(subscriber) && self.sent.len().is_multiple_of(2) {
+                    continue;
+                }
+            }
+            let Some(index) = owner else {
                 self.astray.push(destination);
                 continue;
             };
@@ -176,9 +210,10 @@ impl Scene {
         self.shard.handle_datagram(Datagram { source, destination: SERVER, bytes }, self.now);
     }
 
-    /// Publishes so many frames of one packet. Returns how many media packets reach the subscriber meanwhile.
+    /// Publishes so many frames of one packet, in every encoding that there is. Returns how many media packets reach the subscriber meanwhile.
     fn play(&mut self, count: usize) -> usize {
-        let before = self.clients[1].received;
+        let subscriber = self.clients.len() - 1;
+        let before = self.clients[subscriber].received;
         for _ in 0..count {
             let is_keyframe = self.frames.is_multiple_of(5);
             let mut data = vec![u8::from(!is_keyframe), 0, 0, 0x9d, 1, 0x2a, 64, 0, 64, 0];
@@ -186,12 +221,16 @@ impl Scene {
             let media_time = Duration::from_millis(30 * self.frames);
             self.frames += 1;
             let frame = SentFrame { data: Bytes::from(data), media_time, is_keyframe, audio_level: None };
-            let mid = self.clients[0].offer.video_senders[0];
-            self.clients[0].peer.send(mid, Rid::High, &frame, self.now).expect("an open section");
+            for Client { peer, offer, .. } in &mut self.clients[..subscriber] {
+                for rid in Rid::ALL {
+                    // Those that are not there refuse it.
+                    let _ = peer.send(offer.video_senders[0], rid, &frame, self.now);
+                }
+            }
             self.pass(Duration::from_millis(30));
         }
         self.shard.check_invariants();
-        self.clients[1].received - before
+        self.clients[subscriber].received - before
     }
 }
 
@@ -239,16 +278,7 @@ fn whoever_gets_another_address_is_found_there_and_nowhere_else() {
 fn media_goes_on_while_another_path_is_looked_for() {
     let mut scene = Scene::new();
     let offer = scene.clients[1].peer.create_offer(0, 1, 1, true).expect("a restart");
-    let slots = offer.slots.iter().map(|(audio, video)| SlotMids { audio: *audio, video: *video }).collect();
-    let (peer, id) = (participant(1), OfferId(2));
-    scene.command(MediaCommand::AcceptOffer { peer, offer: id, sdp: offer.sdp, slots });
-    let answer = loop {
-        match scene.shard.poll_output() {
-            Output::Notice(MediaNotice::Answered { answer: Ok(answer), .. }) => break answer,
-            Output::Notice(_) | Output::Transmit(_) => {}
-            Output::Wait(_) => panic!("offers are answered at once"),
-        }
-    };
+    let answer = scene.answer(1, &offer);
     // The answer is still on its way: nothing can be checked.
     assert_eq!(scene.play(40), 40, "on the path that there is");
     scene.clients[1].peer.accept_answer(&answer).expect("a good answer");
