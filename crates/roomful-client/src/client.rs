@@ -428,6 +428,7 @@ impl Client {
             ServerMessage::SourcePausedNotice(notice) => self.on_source_paused(&notice),
             ServerMessage::DisconnectNotice(notice) => self.end(match notice.reason {
                 WireReason::ProtocolError | WireReason::Unknown => DisconnectReason::ProtocolError,
+                WireReason::MediaFailed => DisconnectReason::NetworkError,
                 WireReason::TimedOut => DisconnectReason::TimedOut,
                 WireReason::SessionEnded => DisconnectReason::SessionEnded,
                 WireReason::Kicked => DisconnectReason::Kicked,

@@ -163,6 +163,7 @@ growing!(DisconnectReason {
     4 RoomExpired,
     5 Unauthorized,
     6 DuplicateIdentity,
+    7 MediaFailed,
 });
 
 growing!(LeaveReason {

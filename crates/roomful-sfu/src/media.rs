@@ -161,6 +161,11 @@ pub enum MediaNotice {
         /// All of its sections together.
         available: Bitrate,
     },
+    /// A peer's media has failed by a mistake of ours and is gone. Nobody else's is touched.
+    Failed {
+        /// Who.
+        peer: ParticipantId,
+    },
 }
 
 /// How one media section between a peer and this server does.
@@ -186,3 +191,20 @@ pub struct SectionMeasure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the session description was not accepted")]
 pub struct OfferError;
+
+impl MediaNotice {
+    /// Returns whose media it is about.
+    #[must_use]
+    pub const fn peer(&self) -> ParticipantId {
+        match self {
+            Self::Answered { peer, .. }
+            | Self::Speaking { peer, .. }
+            | Self::Bound { peer, .. }
+            | Self::Switched { peer, .. }
+            | Self::Rates { peer, .. }
+            | Self::Measured { peer, .. }
+            | Self::Estimated { peer, .. }
+            | Self::Failed { peer } => *peer,
+        }
+    }
+}

@@ -592,6 +592,8 @@ impl Room {
             }
             MediaNotice::Rates { source, rates, .. } => self.on_rates(source, rates, outbox),
             MediaNotice::Measured { peer, measure } => self.on_measured(peer, measure, outbox),
+            // Who failed leaves, whatever else is told of it.
+            MediaNotice::Failed { .. } => {}
             MediaNotice::Estimated { peer, available } => {
                 if let Some(participant) = self.participants.get_mut(&peer) {
                     participant.available = Some(available);

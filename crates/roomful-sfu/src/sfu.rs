@@ -500,16 +500,12 @@ impl Sfu {
     }
 
     fn on_media(&mut self, notice: MediaNotice) {
-        let room = match &notice {
-            MediaNotice::Answered { peer, .. }
-            | MediaNotice::Bound { peer, .. }
-            | MediaNotice::Switched { peer, .. }
-            | MediaNotice::Speaking { peer, .. }
-            | MediaNotice::Rates { peer, .. }
-            | MediaNotice::Measured { peer, .. }
-            | MediaNotice::Estimated { peer, .. } => self.places.get(peer),
-        };
-        if let Some((_, room)) = room.copied().and_then(|room| self.rooms.get_mut(&room)) {
+        let Some(room_id) = self.places.get(&notice.peer()).copied() else { return };
+        if let MediaNotice::Failed { peer } = notice {
+            // There is nothing to resume: the client's half of the association would speak to nobody.
+            self.part(room_id, peer, None, Some(DisconnectReason::MediaFailed));
+            self.forget_if_empty(room_id);
+        } else if let Some((_, room)) = self.rooms.get_mut(&room_id) {
             room.on_media(notice, &mut self.outbox);
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct Peers {
     deadlines: BTreeSet<(Instant, ParticipantId)>,
     /// Used again by every turn.
     due: Vec<ParticipantId>,
+    /// Peers that panicked and are gone, which nobody was told yet.
+    failed: Vec<ParticipantId>,
 }
 
 /// Where the outputs of peers go in one turn.
@@ -78,6 +80,7 @@ impl Peers {
             by_address: HashMap::new(),
             deadlines: BTreeSet::new(),
             due: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
@@ -245,6 +248,17 @@ impl Peers {
         }
     }
 
+    /// Returns one of those that failed, once.
+    pub(crate) fn take_failed(&mut self) -> Option<ParticipantId> {
+        self.failed.pop()
+    }
+
+    /// Makes a peer fail.
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, id: ParticipantId) {
+        self.isolate(id, |_| panic!("as told"));
+    }
+
     /// Runs one step of one peer. A panic inside costs this peer and nobody else.
     fn isolate<T>(&mut self, id: ParticipantId, step: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let entry = self.entries.get_mut(&id)?;
@@ -252,6 +266,7 @@ impl Peers {
         if result.is_err() {
             tracing::error!(participant = %id, "a peer failed and was dropped; this is a bug");
             self.remove(id);
+            self.failed.push(id);
         }
         result.ok()
     }

@@ -144,7 +144,8 @@ impl Shard {
 
     /// Returns the next thing to do.
     pub fn poll_output(&mut self) -> Output<'_> {
-        if let Some(notice) = self.notices.pop_front() {
+        let failed = self.peers.take_failed().map(|peer| MediaNotice::Failed { peer });
+        if let Some(notice) = failed.or_else(|| self.notices.pop_front()) {
             return Output::Notice(notice);
         }
         if self.outgoing.is_empty() {
@@ -170,6 +171,12 @@ impl Shard {
     pub fn check_invariants(&self) {
         self.forwarder.check_invariants();
         assert!(self.owing.is_empty(), "nothing is left of a turn");
+    }
+
+    /// Makes a peer fail.
+    #[cfg(test)]
+    pub(crate) fn fail(&mut self, peer: roomful_types::ParticipantId) {
+        self.peers.fail(peer);
     }
 
     fn forward(&mut self) {

@@ -332,3 +332,22 @@ fn two_behind_one_address_are_kept_apart_and_none_takes_the_others_port() {
         "what comes from there is still the publisher's"
     );
 }
+
+#[test]
+fn whose_media_fails_is_told_of_and_costs_nobody_else_anything() {
+    let mut scene = Scene::connected(3, 1);
+    scene.publish(0, SOURCE, false);
+    for index in [1, 2] {
+        let (peer, mid) = (participant(index), scene.clients[index].offer.slots[0].1);
+        scene.command(MediaCommand::Bind { peer, mid, source: SOURCE, layer: Rid::High });
+    }
+    assert!(scene.play(10) >= 10, "media flows");
+    scene.shard.fail(participant(1));
+    let Output::Notice(failed) = scene.shard.poll_output() else { panic!("it is told at once") };
+    assert_eq!(failed, MediaNotice::Failed { peer: participant(1) });
+    let before = scene.clients[1].received;
+    assert_eq!(scene.play(10), 10, "the other one's goes on");
+    scene.command(MediaCommand::RemovePeer { peer: participant(1) });
+    assert_eq!(scene.play(10), 10);
+    assert_eq!(scene.clients[1].received, before, "nothing goes to who is gone");
+}

@@ -266,6 +266,8 @@ pub enum DisconnectReason {
     DuplicateIdentity,
     /// A moderator removed the participant.
     Kicked,
+    /// The server failed at the media of this stay.
+    MediaFailed,
     /// A reason that this version does not know.
     #[serde(other)]
     Unknown,

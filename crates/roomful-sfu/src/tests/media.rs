@@ -122,3 +122,17 @@ fn a_report_is_passed_on_as_long_as_it_holds() {
     world.ask(2, leave());
     world.check_input(of_cam, "");
 }
+
+#[test]
+fn whose_media_failed_is_told_so_and_leaves() {
+    let mut world = World::with(&[1, 2]);
+    let failed = MediaNotice::Failed { peer: world.participants[&2] };
+    world.check_input(
+        Input::Media(failed.clone()),
+        "to 2: goodbye MediaFailed
+         close 2
+         media: remove p2
+         to 1: v3 p2 left",
+    );
+    world.check_input(Input::Media(failed), "");
+}
