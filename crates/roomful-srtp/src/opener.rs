@@ -47,9 +47,9 @@ pub enum OpenError {
     TooManySources,
 }
 
-/// Sources followed per direction: twice the sections of the largest offer, with three encodings and repairs each. None is ever
+/// Sources followed per direction: as many as a stay may have sections, with three encodings and repairs each, and some more. None is ever
 /// forgotten: what it sent could be played again.
-const SOURCES_MAX: usize = 1024;
+const SOURCES_MAX: usize = 4096;
 
 /// One more than the highest index (RFC 3711 §3.3.1).
 const INDICES: u64 = 1 << 48;
