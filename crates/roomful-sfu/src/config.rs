@@ -41,9 +41,18 @@ pub struct SfuConfig {
     pub message_burst: u32,
 }
 
+/// What a resume may be late: it was not silent when it was last heard, a half-open connection takes a while to be noticed,
+/// and the way back to the server another.
+pub(crate) const RESUME_GRACE: Duration = Duration::from_secs(10);
+
 impl SfuConfig {
     /// Least requests at once with which everything can be asked for: so many counts the longest message, an offer as ten.
     pub const REQUEST_BURST_MIN: u32 = 33;
+
+    /// Returns how long somebody may have been away, at most, who still may resume: a connection that is lost may not seem so yet.
+    pub(crate) fn absence(&self) -> Duration {
+        self.silence_timeout + self.resume_window + RESUME_GRACE
+    }
 
     pub(crate) const fn request_rate(&self) -> Rate {
         Rate { per_second: self.requests_per_second, burst: self.request_burst }

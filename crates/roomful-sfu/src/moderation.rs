@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use roomful_protocol::{StreamUpdatedNotice, limits};
@@ -19,8 +20,8 @@ use crate::{
 pub(crate) struct Moderation {
     barred_grants: BTreeSet<GrantId>,
     barred_identities: BTreeSet<Arc<str>>,
-    /// Who was removed, the latest ones.
-    kicked: VecDeque<ParticipantId>,
+    /// Who was removed and when, the latest ones.
+    kicked: VecDeque<(Instant, ParticipantId)>,
     /// What is withheld: of all streams of a participant, those to come included, or of one of its streams.
     censored: BTreeMap<ParticipantId, Rules>,
     /// The same of whoever comes under an identity, or, without one, with a grant: it was withheld of somebody who did.
@@ -92,11 +93,12 @@ impl Moderation {
         id: ParticipantId,
         grants: impl IntoIterator<Item = GrantId>,
         identity: Option<Arc<str>>,
+        now: Instant,
     ) {
         if self.kicked.len() == limits::KICKED_MAX {
             self.kicked.pop_front();
         }
-        self.kicked.push_back(id);
+        self.kicked.push_back((now, id));
         self.barred_grants.extend(grants);
         self.barred_identities.extend(identity);
     }
@@ -147,9 +149,10 @@ impl Moderation {
         self.censored_identities.retain(|_, rules| !rules.is_empty());
     }
 
-    /// Returns who was removed of late, for those who were away.
-    pub(crate) fn kicked(&self) -> impl Iterator<Item = ParticipantId> {
-        self.kicked.iter().copied()
+    /// Returns who was removed within this time before now, for those who were away.
+    pub(crate) fn kicked(&self, within: Duration, now: Instant) -> impl Iterator<Item = ParticipantId> {
+        let is_old = move |(at, _): &&(Instant, ParticipantId)| now.saturating_duration_since(*at) > within;
+        self.kicked.iter().skip_while(is_old).map(|(_, id)| *id)
     }
 
     /// Returns whether nobody may come with a grant.

@@ -16,7 +16,7 @@ use roomful_types::{ParticipantId, RoomId};
 use crate::{
     admission::{Admission, Grant},
     allowance::Allowances,
-    config::{DuplicateIdentity, SfuConfig},
+    config::{DuplicateIdentity, RESUME_GRACE, SfuConfig},
     farewell::Farewells,
     line::Line,
     media::{MediaCommand, MediaNotice},
@@ -121,10 +121,6 @@ pub(crate) struct Outbox {
 
 /// How often silent clients are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a resume may be late: it was not silent when it was last heard, a half-open connection takes a while to be noticed,
-/// and the way back to the server another.
-const RESUME_GRACE: Duration = Duration::from_secs(10);
 
 impl Sfu {
     /// Makes a server without rooms. The seed decides all its ids.
@@ -417,6 +413,7 @@ impl Sfu {
         room.moderation.on_admitted(resume.participant_id, grant.id);
         let (slots, sources) = room.media_of(resume.participant_id);
         let held_back = room.held_back_from(resume.participant_id);
+        let away = self.outbox.config.absence();
         let response = ResumeResponse {
             request: resume.request,
             wire_version: WIRE_VERSION,
@@ -428,7 +425,7 @@ impl Sfu {
             speaking: room.speakers.notices(),
             dominant_speaker: room.speakers.dominant(),
             term,
-            kicked: room.moderation.kicked().collect(),
+            kicked: room.moderation.kicked(away, self.now).collect(),
             held_back,
         };
         self.outbox.send_all(vec![id], response);
@@ -495,7 +492,7 @@ impl Sfu {
     fn kick(&mut self, room_id: RoomId, id: ParticipantId) {
         let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
         let Some(participant) = room.participants.get(&id) else { return };
-        room.moderation.bar(id, participant.grants(), participant.info.identity.clone());
+        room.moderation.bar(id, participant.grants(), participant.info.identity.clone(), self.now);
         self.part(room_id, id, Some(LeaveReason::Kicked), Some(DisconnectReason::Kicked));
     }
 
@@ -525,7 +522,7 @@ impl Sfu {
 
     fn end_session(&mut self, id: RoomId, reason: DisconnectReason) {
         let Some((session, room)) = self.rooms.remove(&id) else { return };
-        let until = self.may_resume_until();
+        let until = self.now + self.outbox.config.absence();
         for participant in room.participants.values() {
             self.farewells.on_ended(id, participant, reason, until);
         }
@@ -595,7 +592,7 @@ impl Sfu {
         leave_reason: Option<LeaveReason>,
         reason: Option<DisconnectReason>,
     ) {
-        let until = self.may_resume_until();
+        let until = self.now + self.outbox.config.absence();
         let Some((_, room)) = self.rooms.get_mut(&room_id) else { return };
         if let (Some(participant), Some(reason)) = (room.participants.get(&id), reason) {
             self.farewells.on_ended(room_id, participant, reason, until);
@@ -609,12 +606,6 @@ impl Sfu {
         }
         self.places.remove(&id);
         room.leave(id, leave_reason, &mut self.outbox);
-    }
-
-    /// Returns until when somebody may come back whose connection is lost although it does not seem so yet.
-    fn may_resume_until(&self) -> Instant {
-        let config = &self.outbox.config;
-        self.now + config.silence_timeout + config.resume_window + RESUME_GRACE
     }
 
     fn forget_if_empty(&mut self, room_id: RoomId) {

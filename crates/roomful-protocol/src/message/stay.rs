@@ -163,7 +163,8 @@ pub struct ResumeResponse {
     /// How long the token is valid.
     #[n(9)]
     pub term: TokenTerm,
-    /// Who was removed by a moderator in this session of the room, the latest [`KICKED_MAX`](crate::limits::KICKED_MAX).
+    /// Who was removed by a moderator since anybody lost a connection who may still resume, the latest
+    /// [`KICKED_MAX`](crate::limits::KICKED_MAX).
     #[n(10)]
     pub kicked: Vec<ParticipantId>,
     /// Whose video is subscribed to and does not come, because not everything gets through.

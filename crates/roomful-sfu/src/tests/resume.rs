@@ -1,8 +1,9 @@
 //! Connections that are lost and found again.
 
-use roomful_protocol::{JoinResponse, ResumeKey, ResumeRequest};
+use roomful_protocol::{JoinResponse, ResumeKey, ResumeRequest, ResumeResponse};
 
 use super::*;
+use crate::{ModerationRequest, Selection};
 
 fn key_of(world: &World, session: u64) -> ResumeKey {
     let mut told = world.told[&session].iter();
@@ -261,4 +262,35 @@ fn a_resumed_client_hears_what_is_on_its_slots_and_what_of_its_own_is_taken() {
     world.lose(1);
     world.open(10);
     world.check(10, resume(1, 0), "to 10: welcome back to v3 of [cam], 0 slots, 1 sources");
+}
+
+#[test]
+fn whoever_was_away_hears_of_everybody_who_was_removed_meanwhile() {
+    let mut world = World::resumable(&[1]);
+    for session in 100..400 {
+        world.open(session);
+        world.ask(session, join("crowd"));
+    }
+    world.lose(1);
+    let kick = ModerationRequest::Kick(Selection::AllBut([world.participants[&1]].into()));
+    let session = world.room_session.expect("a session started");
+    world.sfu.moderate(session, &kick, world.now).expect("everybody is here");
+    world.input(Input::Timeout);
+    let removed = |world: &World, session: u64| match &world.told[&session][0] {
+        ServerMessage::ResumeResponse(ResumeResponse { kicked, .. }) => kicked.len(),
+        other => panic!("{other:?}"),
+    };
+    world.pass(Duration::from_secs(30));
+    world.open(2);
+    world.ask(2, resume(1, 0));
+    assert_eq!(removed(&world, 2), 300);
+    // Nobody is away any more who could have missed it.
+    for _ in 0..4 {
+        world.pass(Duration::from_secs(10));
+        world.ask(2, ping());
+    }
+    world.lose(2);
+    world.open(3);
+    world.ask(3, resume(1, 0));
+    assert_eq!(removed(&world, 3), 0);
 }
