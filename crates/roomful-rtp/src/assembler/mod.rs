@@ -175,10 +175,16 @@ impl FrameAssembler {
         let missing = self.slots.drain(..count).filter(|slot| matches!(slot, Slot::Missing { .. })).count();
         self.packets_lost = self.packets_lost.saturating_add(missing as u64);
         self.next = self.next.map(|next| next.saturating_add(count as u64));
-        self.open = None;
-        self.bytes.clear();
+        self.drop_open();
         self.at_boundary = false;
         self.chain.cut(self.codec, now);
+    }
+
+    /// Drops what has come of the frame at hand.
+    fn drop_open(&mut self) {
+        self.open = None;
+        self.bytes.clear();
+        self.at_boundary = true;
     }
 
     /// Takes the packets in front of the first gap.
@@ -195,9 +201,14 @@ impl FrameAssembler {
         if packet.payload.is_empty() {
             return;
         }
-        // The marker is not always sent: the next timestamp ends a frame as well.
         if self.open.as_ref().is_some_and(|open| open.timestamp != packet.timestamp) {
-            self.finish(now);
+            if surely_starts_keyframe(self.codec, &packet.payload) {
+                // A server that goes over to another encoding cuts off the frame that was under way.
+                self.drop_open();
+            } else {
+                // The marker is not always sent: the next timestamp ends a frame as well.
+                self.finish(now);
+            }
         }
         let (codec, at_boundary) = (self.codec, self.at_boundary);
         let open = self.open.get_or_insert_with(|| OpenFrame {

@@ -213,6 +213,14 @@ fn a_missing_marker_ends_the_frame_at_the_next_timestamp() {
 }
 
 #[test]
+fn a_key_frame_cuts_off_the_frame_before_it_and_breaks_nothing() {
+    let mut bench = Bench::new(Codec::Vp8, 1);
+    bench.push([key(1), vp8(2, 2, Kind::Delta, true, false), vp8(3, 3, Kind::Key, true, false)]);
+    bench.push([vp8(4, 3, Kind::Key, false, true), delta(5)]);
+    bench.check(&["0 key 1..=1 lost 0", "0 key 3..=4 lost 0", "0 delta 5..=5 lost 0"]);
+}
+
+#[test]
 fn padding_makes_no_frame_and_no_gap() {
     let mut bench = Bench::new(Codec::Vp8, 1);
     bench.push([padding(1, 0), key(2), padding(4, 2 * STEP), padding(3, 2 * STEP), delta(5)]);

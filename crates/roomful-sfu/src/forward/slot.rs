@@ -32,6 +32,8 @@ pub(super) struct Slot {
     slack: u64,
     /// Whether the numbers of the encoding are others than before: its timestamps may be too.
     is_torn: bool,
+    /// Whether the newest packet was not the last of its picture.
+    is_mid_picture: bool,
     /// Up to which place each encoding was read. What is behind waits to be sent: it has no number yet.
     read: [u64; 3],
     /// Where numbers of the occupant were mapped otherwise than before, oldest first.
@@ -96,6 +98,7 @@ impl Slot {
             newest: 0,
             slack: GAP_MAX,
             is_torn: false,
+            is_mid_picture: false,
             read: [0; 3],
             breakpoints: VecDeque::new(),
             repairs: Repairs::default(),
@@ -173,6 +176,7 @@ impl Slot {
         for rid in before.into_iter().chain([self.wanted]) {
             let Some(encoding) = source.encoding(rid) else { continue };
             collected.is_cut |= self.skip_what_is_too_much(rid, encoding);
+            let mut read = encoding.end();
             for (place, kept) in encoding.from(self.read[rid as usize]) {
                 if self.current == Some(rid) && self.gap_before(kept) > self.slack {
                     (self.current, self.is_torn, collected.is_cut) = (None, true, true);
@@ -180,6 +184,10 @@ impl Slot {
                 if self.current == Some(rid) {
                     self.add(rid, place, kept, now, share);
                 } else if kept.is_start && rid == self.wanted {
+                    if self.would_cut_off(encoding, place, kept) {
+                        read = place;
+                        break;
+                    }
                     let change = self.begin(rid, place, kept, now, share);
                     collected.change = collected.change.or(change);
                     for (place, late) in encoding.overtakers_of(place) {
@@ -190,7 +198,7 @@ impl Slot {
                     }
                 }
             }
-            self.read[rid as usize] = encoding.end();
+            self.read[rid as usize] = read;
         }
         collected
     }
@@ -237,6 +245,13 @@ impl Slot {
         true
     }
 
+    /// Returns whether to go on with another encoding from this packet of it on would cut off a picture, the rest of which may still come:
+    /// until the next one of the other encoding does.
+    fn would_cut_off(&self, encoding: &Encoding, place: u64, kept: &Kept) -> bool {
+        let is_of_it = |(_, later): &(u64, &Kept)| later.packet.timestamp == kept.packet.timestamp;
+        self.current.is_some() && self.is_mid_picture && encoding.from(place).all(|later| is_of_it(&later))
+    }
+
     /// Returns how many numbers are missing between the newest packet and this one.
     const fn gap_before(&self, kept: &Kept) -> u64 {
         kept.packet.sequence.saturating_sub(self.newest.saturating_add(1))
@@ -268,7 +283,7 @@ impl Slot {
             }
         };
         self.told = Some(rid);
-        (self.newest, self.is_torn) = (packet.sequence, false);
+        (self.newest, self.is_torn, self.is_mid_picture) = (packet.sequence, false, !packet.marker);
         self.current = Some(rid);
         if self.breakpoints.len() == BREAKPOINTS_MAX {
             self.breakpoints.pop_front();
@@ -291,6 +306,9 @@ impl Slot {
         let at = packet.captured.unwrap_or(now);
         let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, at) else { return };
         self.slack = (self.slack.saturating_sub(self.gap_before(kept)) + 1).min(GAP_MAX);
+        if packet.sequence > self.newest && !packet.payload.is_empty() {
+            self.is_mid_picture = !packet.marker;
+        }
         self.newest = self.newest.max(packet.sequence);
         self.repairs.earn(packet.payload.len());
         share.push(Reference { rid, place, mapped });

@@ -130,6 +130,7 @@ fn whoever_comes_back_hears_whose_video_does_not_get_through() {
 
 const KEY: &[u8] = &[0x10, 0x00];
 const DELTA: &[u8] = &[0x10, 0x01];
+const REST: &[u8] = &[0x00, 0x01];
 
 #[derive(Default)]
 struct Recorder {
@@ -207,22 +208,27 @@ impl Simulcast {
     fn play(&mut self, frames: std::ops::Range<u32>, rids: &[Rid], keys: &[(Rid, u32)]) {
         for frame in frames {
             for rid in rids {
-                let (sequence, base) = if *rid == Rid::High { (1000, 0) } else { (70_000, self.base) };
                 let payload = if keys.contains(&(*rid, frame)) { KEY } else { DELTA };
-                let packet = SourcePacket {
-                    codec: Codec::Vp8,
-                    sequence: sequence + u64::from(frame),
-                    timestamp: base.wrapping_add(3000 * frame),
-                    marker: true,
-                    payload: payload.into(),
-                    captured: self.late.and_then(|late| self.now.checked_sub(late)),
-                    extensions: roomful_types::PassedExtensions::default(),
-                };
-                self.forwarder.ingest(PUBLISHER, mid("x"), *rid, packet, self.now);
+                self.ingest(*rid, frame, frame, payload, true);
             }
             self.turn();
             self.now += Duration::from_millis(33);
         }
+    }
+
+    /// Takes in a packet of a frame, the last one of it or not.
+    fn ingest(&mut self, rid: Rid, number: u32, frame: u32, payload: &[u8], is_last: bool) {
+        let (sequence, base) = if rid == Rid::High { (1000, 0) } else { (70_000, self.base) };
+        let packet = SourcePacket {
+            codec: Codec::Vp8,
+            sequence: sequence + u64::from(number),
+            timestamp: base.wrapping_add(3000 * frame),
+            marker: is_last,
+            payload: payload.into(),
+            captured: self.late.and_then(|late| self.now.checked_sub(late)),
+            extensions: roomful_types::PassedExtensions::default(),
+        };
+        self.forwarder.ingest(PUBLISHER, mid("x"), rid, packet, self.now);
     }
 
     fn turn(&mut self) {
@@ -264,6 +270,37 @@ fn a_switch_waits_for_a_key_frame_and_leaves_neither_a_gap_nor_a_step_back() {
         let notices = std::iter::from_fn(|| scene.forwarder.poll_notice());
         let switched = notices.filter(|one| matches!(one, MediaNotice::Switched { layer: Rid::Low, .. }));
         assert_eq!(switched.count(), 1);
+    }
+}
+
+#[test]
+fn a_switch_lets_the_picture_under_way_end_unless_the_rest_of_it_is_late() {
+    for is_late in [false, true] {
+        let mut scene = Simulcast::new(0, None);
+        scene.play(0..2, BOTH, &[(Rid::High, 0), (Rid::Low, 0)]);
+        scene.set_layer(Rid::Low);
+        scene.record.sent.clear();
+        let mut step = |rid, number, frame, payload, is_last| {
+            scene.ingest(rid, number, frame, payload, is_last);
+            scene.turn();
+            let sent = scene.record.sent.drain(..).map(|packet| (packet.payload, packet.marker));
+            sent.collect::<Vec<_>>()
+        };
+        let one = |payload: &[u8], is_last| vec![(payload.to_vec(), is_last)];
+        assert_eq!(step(Rid::High, 2, 2, DELTA, false), one(DELTA, false));
+        assert_eq!(step(Rid::Low, 2, 2, KEY, true), []);
+        let (end, next) = ((REST.to_vec(), true), (DELTA.to_vec(), true));
+        if is_late {
+            assert_eq!(
+                step(Rid::Low, 3, 3, DELTA, true),
+                [(KEY.to_vec(), true), next],
+                "no longer than that"
+            );
+            assert_eq!(step(Rid::High, 3, 2, REST, true), [], "and what is cut off stays so");
+        } else {
+            assert_eq!(step(Rid::High, 3, 2, REST, true), [end, (KEY.to_vec(), true)]);
+            assert_eq!(step(Rid::Low, 3, 3, DELTA, true), [next]);
+        }
     }
 }
 
