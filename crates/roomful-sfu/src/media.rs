@@ -154,7 +154,7 @@ pub enum MediaNotice {
         /// How.
         measure: SectionMeasure,
     },
-    /// How much gets through to a peer.
+    /// How much gets through to a peer, when not everything may.
     Estimated {
         /// Who receives.
         peer: ParticipantId,

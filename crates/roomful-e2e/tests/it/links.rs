@@ -1,17 +1,26 @@
-//! Links that lose and delay.
+//! Links that lose, delay, and let only so much through.
 
 use std::{
+    collections::HashSet,
     ops::RangeInclusive,
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use roomful::{RemoteFrame, RemoteTrack};
-use tokio::time::{Instant, timeout_at};
+use roomful::{
+    Codec, LocalTrack, RemoteFrame, RemoteTrack, SubscriptionConfig, TrackRequest, TrackWriter, Tracks,
+    VideoTrackOptions,
+    file::{Clip, Playhead},
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use crate::harness::{
-    Player, World, key, missing, own_id,
-    player::Written,
+    Player, World, fixture, hears_of, key, missing, own_id,
+    player::{Written, sent},
     proxy::{Fate, OPUS, Way, payload_type},
     read, subscribe, within,
 };
@@ -130,4 +139,67 @@ async fn stay_in_step(late: Duration) {
         assert!(skew <= 45, "skew of {skew} ms");
         within(bob.remove_subscription(own_id(room), &camera)).await.expect("unsubscribes");
     }
+}
+
+/// Lets so many bits through to the clients in a second. What is above waits in a queue of 200 ms, and what finds no room there is lost.
+fn narrow(bits_per_second: u32) -> impl FnMut(Way, &[u8]) -> Fate + Send {
+    let mut free_at = Instant::now();
+    move |way, datagram| {
+        if way == Way::ToServer {
+            return Fate::Pass;
+        }
+        let now = Instant::now();
+        free_at = free_at.max(now);
+        if free_at - now > Duration::from_millis(200) {
+            return Fate::Drop;
+        }
+        free_at += Duration::from_secs(1) * (datagram.len() as u32 * 8) / bits_per_second;
+        Fate::Delay(free_at - now)
+    }
+}
+
+/// Plays a clip for ever as one encoding of a track.
+async fn film(clip: Clip, mut writer: TrackWriter) {
+    let (mut playhead, start) = (Playhead::new(Some(clip), None, true), Instant::now());
+    while let Some(time) = playhead.next_time() {
+        tokio::select! {
+            () = sleep_until(start + time) => {
+                let Some((_, frame)) = playhead.next() else { return };
+                writer.write(sent(frame)).await;
+            }
+            request = writer.request() => {
+                if matches!(request, TrackRequest::Keyframe | TrackRequest::Resumed) {
+                    playhead.jump_to_keyframe();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_narrow_link_gets_the_encoding_that_fits_though_nobody_says_how_narrow_it_is() {
+    let world = World::start_behind(narrow(350_000)).await;
+    let (alice, bob) = (world.join("alice").await, world.join("bob").await);
+    let (track, writers) = LocalTrack::with_options(Codec::Vp8, VideoTrackOptions { simulcast: true });
+    let camera = key("camera");
+    within(alice.add_stream(&camera, Tracks { audio: None, video: Some(track) })).await.expect("publishes");
+    let mut tasks = JoinSet::new();
+    // Of 600, 200 and 80 kbit/s.
+    for (writer, name) in writers.into_iter().zip(["camera-360.ivf", "camera-180.ivf", "camera-90.ivf"]) {
+        tasks.spawn(film(fixture(name), writer));
+    }
+    hears_of(&bob, own_id(&alice), &camera).await;
+    let config = SubscriptionConfig::default();
+    let tracks = within(bob.add_subscription(own_id(&alice), &camera, config)).await.expect("subscribes");
+    let mut video = tracks.video.expect("asked for");
+    let fitting: HashSet<Bytes> =
+        fixture("camera-180.ivf").frames().iter().map(|frame| frame.data.clone()).collect();
+    let (mut in_a_row, end) = (0, Instant::now() + Duration::from_secs(60));
+    while in_a_row < 90 {
+        let frame = timeout_at(end, video.recv()).await.expect("three seconds of what fits");
+        let is_fitting = fitting.contains(&frame.expect("the subscription lasts").data);
+        in_a_row = if is_fitting { in_a_row + 1 } else { 0 };
+    }
+    let (_, dropped) = world.proxy.as_ref().expect("started with one").dropped(Way::ToClient);
+    assert!(dropped > 20, "the link was wide enough for everything");
 }

@@ -1,8 +1,11 @@
-//! What left for a client, until it has said what of it arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+//! What left for a client, until it has said what of it arrived and when (draft-holmer-rmcat-transport-wide-cc-extensions-01).
 
 use std::time::{Duration, Instant};
 
+use roomful_types::Bitrate;
 use rtcp_types::{Twcc, TwccPacketStatus};
+
+use super::congestion::Congestion;
 
 /// Everything that was numbered over the whole transport, for a while.
 #[derive(Debug, Default)]
@@ -14,6 +17,7 @@ pub(super) struct Departures {
     /// The number of the next packet.
     next: u64,
     traffic: Traffic,
+    congestion: Congestion,
 }
 
 /// Small, because one is written for every packet of every peer.
@@ -22,7 +26,16 @@ struct Departure {
     /// Since the first, in microseconds.
     at: u32,
     bytes: u16,
-    is_acknowledged: bool,
+    fate: Fate,
+}
+
+/// What the client says of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Fate {
+    #[default]
+    Unknown,
+    Missing,
+    Arrived,
 }
 
 /// Bytes that left and that are known to have arrived.
@@ -39,6 +52,10 @@ const KEPT: u64 = 1024;
 
 /// What left longer ago is not on its way any more; a report about it says nothing of the path as it is.
 const TIMELY: Duration = Duration::from_secs(10);
+
+/// What times of arrival count in, and what the first of a report does.
+const TICK_MICROS: i32 = 250;
+const REFERENCE_MICROS: u32 = 64_000;
 
 impl Departures {
     /// Returns a time as it is kept: since the first departure, in microseconds.
@@ -63,29 +80,57 @@ impl Departures {
             self.ring.resize(KEPT as usize, Departure::default());
         }
         self.ring[(self.next % KEPT) as usize] =
-            Departure { at, bytes: u16::try_from(bytes).unwrap_or(u16::MAX), is_acknowledged: false };
+            Departure { at, bytes: u16::try_from(bytes).unwrap_or(u16::MAX), fate: Fate::Unknown };
         self.next += 1;
     }
 
     /// Takes in what the client says. What never left, or is forgotten, counts for nothing, and nothing counts twice.
     pub(super) fn acknowledge(&mut self, report: &Twcc<'_>, now: Instant) {
         let passed = self.start.map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
+        // Times of arrival may wrap: only differences count.
+        let mut arrived = report.reference_time().wrapping_mul(REFERENCE_MICROS);
         // A report may claim 65,535 packets in a few bytes; those behind the latest that are kept say nothing.
         for packet in report.packets().take(KEPT as usize) {
-            let Ok((number, status)) = packet else { return };
+            let Ok((number, status)) = packet else { break };
+            if let TwccPacketStatus::Received { delta } = status {
+                arrived = arrived.wrapping_add_signed(i32::from(delta) * TICK_MICROS);
+            }
             let behind = u64::from((self.next as u16).wrapping_sub(number));
-            let is_kept = (1..=KEPT.min(self.next)).contains(&behind);
-            if !is_kept || !matches!(status, TwccPacketStatus::Received { .. }) {
+            if !(1..=KEPT.min(self.next)).contains(&behind) {
                 continue;
             }
             let departure = &mut self.ring[((self.next - behind) % KEPT) as usize];
             let ago = (passed.as_micros() as u32).wrapping_sub(departure.at);
-            if u128::from(ago) <= TIMELY.as_micros()
-                && !std::mem::replace(&mut departure.is_acknowledged, true)
-            {
-                self.traffic.acknowledged += u64::from(departure.bytes);
+            if u128::from(ago) > TIMELY.as_micros() {
+                continue;
+            }
+            match (departure.fate, status) {
+                (Fate::Unknown, TwccPacketStatus::NotReceived) => {
+                    departure.fate = Fate::Missing;
+                    self.congestion.on_missing();
+                }
+                (Fate::Unknown | Fate::Missing, TwccPacketStatus::Received { .. }) => {
+                    if departure.fate == Fate::Missing {
+                        self.congestion.on_found();
+                    }
+                    departure.fate = Fate::Arrived;
+                    self.congestion.on_arrival(departure.at, arrived, departure.bytes);
+                    self.traffic.acknowledged += u64::from(departure.bytes);
+                }
+                (Fate::Missing | Fate::Arrived, _) => {}
             }
         }
+        self.congestion.judge(now);
+    }
+
+    /// Returns how much gets through to the client; none while nothing says that not everything does.
+    pub(super) fn limit(&self) -> Option<Bitrate> {
+        self.congestion.limit()
+    }
+
+    /// What leaves from now on takes another way.
+    pub(super) fn on_path_changed(&mut self) {
+        self.congestion.begin_anew();
     }
 
     /// Returns what left and arrived since the last call.

@@ -2,11 +2,13 @@
 
 mod arrivals;
 mod clock;
+mod congestion;
 mod departures;
 mod header;
 mod missing;
 mod ntp;
 mod outgoing;
+mod paths;
 mod receiver;
 mod reports;
 mod sender;
@@ -42,8 +44,8 @@ use arrivals::Arrivals;
 use clock::PublisherClock;
 pub use departures::Traffic;
 use header::{ExtensionIds, Header};
-use outgoing::Path;
 pub use outgoing::{Datagrams, Outgoing};
+use paths::Paths;
 use receiver::{Receiver, SenderTime};
 use reports::Bundle;
 use sender::{Sender, Stamp, Wire};
@@ -62,8 +64,7 @@ pub struct ServerPeer {
     is_lost: bool,
     keys: WithheldKeys,
     secured: Option<Secured>,
-    /// The pair of addresses that ICE nominated: ours, the client's.
-    path: Option<Path>,
+    paths: Paths,
     /// Who nominates the pair at this moment.
     nominating: Option<SocketAddr>,
     /// The source of ours that feedback speaks for.
@@ -84,7 +85,10 @@ pub struct ServerPeer {
     /// Empty, and used again for every report.
     bundle: Bundle,
     feedback_at: Option<Instant>,
-    /// What the client says that it gets, to be told when its time has come.
+    /// What the client says that it takes, and what was seen to get through to it.
+    asked: Option<Bitrate>,
+    limit: Option<Bitrate>,
+    /// The less of both, to be told when its time has come.
     estimate: Option<Bitrate>,
     estimate_at: Instant,
     /// Packets that the client missed, and until when more of them count together.
@@ -163,7 +167,7 @@ pub enum Output {
     KeyframeRequest(Mid),
     /// The client misses the packet with this number on this section.
     Missing(Mid, u16),
-    /// So much gets through to the client, it says.
+    /// So much gets through to the client: it says so, or it was seen.
     Estimated(Bitrate),
     /// How a section does, once a second.
     Measured(Measure),
@@ -243,7 +247,7 @@ impl ServerPeer {
             is_lost: false,
             keys,
             secured: None,
-            path: None,
+            paths: Paths::default(),
             nominating: None,
             own: None,
             mids: BTreeSet::new(),
@@ -257,6 +261,8 @@ impl ServerPeer {
             picture_losses: Vec::new(),
             bundle: Bundle::default(),
             feedback_at: None,
+            asked: None,
+            limit: None,
             estimate: None,
             estimate_at: now,
             missing: 0,
@@ -376,7 +382,7 @@ impl ServerPeer {
     /// Returns where the client's media goes, once ICE has nominated it.
     #[must_use]
     pub fn path(&self) -> Option<SocketAddr> {
-        self.path.map(|(_, destination)| destination)
+        self.paths.current().map(|(_, destination)| destination)
     }
 
     /// Takes in a datagram, from an address that ICE has checked if it is media. Drain [`poll_output`](Self::poll_output) before the
@@ -430,8 +436,8 @@ impl ServerPeer {
         self.now = self.now.max(now);
         let (now, is_connected) = (self.now, self.is_connected());
         let send_time = self.send_time();
-        let Self { sender, path, ids, secured, .. } = self;
-        if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
+        let Self { sender, paths, ids, secured, .. } = self;
+        if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, paths.current(), secured) {
             return sender.send(
                 packets,
                 &mut Wire { outgoing: outgoing.to(path), ids, send_time, sealer },
@@ -444,8 +450,8 @@ impl ServerPeer {
     /// Sends a packet again, as a repair, if it was sent before.
     pub fn repair(&mut self, packet: SentPacket<'_>, outgoing: &mut Outgoing) {
         let (is_connected, send_time) = (self.is_connected(), self.send_time());
-        let Self { sender, path, ids, secured, .. } = self;
-        if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, *path, secured) {
+        let Self { sender, paths, ids, secured, .. } = self;
+        if let (true, Some(path), Some(Secured { sealer, .. })) = (is_connected, paths.current(), secured) {
             sender.repair(
                 packet,
                 &mut Wire { outgoing: outgoing.to(path), ids, send_time, sealer },
@@ -486,8 +492,10 @@ impl ServerPeer {
     pub fn poll_output(&mut self, outgoing: &mut Outgoing) -> Option<Output> {
         if self.rtc_was_called {
             self.drain_rtc(outgoing);
-            self.is_connected =
-                self.secured.is_some() && self.path.is_some() && self.rtc.is_alive() && !self.is_lost;
+            self.is_connected = self.secured.is_some()
+                && self.paths.current().is_some()
+                && self.rtc.is_alive()
+                && !self.is_lost;
         }
         self.outputs.pop_front()
     }
@@ -503,8 +511,10 @@ impl ServerPeer {
                 }
                 Ok(str0m::Output::Transmit(transmit)) => {
                     let path = (transmit.source, transmit.destination);
-                    if self.nominating == Some(transmit.destination) && is_success(&transmit.contents) {
-                        self.path = Some(path);
+                    let is_nominated =
+                        self.nominating == Some(transmit.destination) && is_success(&transmit.contents);
+                    if is_nominated && self.paths.nominate(path, self.now) {
+                        self.sender.on_path_changed();
                     }
                     outgoing.to(path).push(|datagrams| {
                         datagrams.extend_from_slice(&transmit.contents);
@@ -583,6 +593,7 @@ impl ServerPeer {
         buffer.clear();
         buffer.extend_from_slice(datagram.bytes);
         let opened = opener.open_rtp(buffer).ok()?;
+        self.hear_on(datagram);
         self.take(&buffer[..opened.length], opened.header, opened.index)
     }
 
@@ -620,7 +631,15 @@ impl ServerPeer {
         buffer.clear();
         buffer.extend_from_slice(datagram.bytes);
         let Ok(length) = opener.open_rtcp(buffer) else { return };
+        self.hear_on(datagram);
         reports::hear(&buffer[..length], self);
+    }
+
+    /// Notes on which pair of addresses something authentic came.
+    fn hear_on(&mut self, datagram: Datagram<'_>) {
+        if self.paths.hear((datagram.destination, datagram.source), self.now) {
+            self.sender.on_path_changed();
+        }
     }
 
     #[cfg(feature = "__fuzz")]
@@ -644,6 +663,10 @@ impl ServerPeer {
     #[cfg(feature = "__fuzz")]
     pub(crate) fn sources(&self) -> Vec<u32> {
         self.sender.sources().collect()
+    }
+
+    fn note_estimate(&mut self) {
+        self.estimate = [self.asked, self.limit].into_iter().flatten().min();
     }
 
     /// Sends whatever reports and requests are due.
@@ -677,7 +700,7 @@ impl ServerPeer {
             let about = self.receiver.any_ssrc().unwrap_or(self.latest_ssrc);
             self.arrivals.report(own, about, &mut bundle);
         }
-        if let (Some(path), Some(Secured { sealer, .. })) = (self.path, &mut self.secured) {
+        if let (Some(path), Some(Secured { sealer, .. })) = (self.paths.current(), &mut self.secured) {
             let mut lane = outgoing.to(path);
             bundle.drain(|packet| {
                 lane.push(|datagrams| {
@@ -722,10 +745,16 @@ impl reports::Listener for ServerPeer {
 
     fn on_arrivals(&mut self, report: &Twcc<'_>) {
         self.sender.on_arrivals(report, self.now);
+        let limit = self.sender.limit();
+        if limit != self.limit {
+            self.limit = limit;
+            self.note_estimate();
+        }
     }
 
     fn on_bandwidth(&mut self, available: Bitrate) {
-        self.estimate = Some(available);
+        self.asked = Some(available);
+        self.note_estimate();
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {

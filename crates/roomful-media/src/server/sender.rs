@@ -6,7 +6,7 @@ use std::{
 };
 
 use roomful_srtp::{Sealer, StreamHandle};
-use roomful_types::{Codec, MediaKind, Mid};
+use roomful_types::{Bitrate, Codec, MediaKind, Mid};
 use rtcp_types::{ReportBlock, Twcc};
 
 use super::{
@@ -299,6 +299,16 @@ impl Sender {
     /// Takes in what the client says of what arrived.
     pub(super) fn on_arrivals(&mut self, report: &Twcc<'_>, now: Instant) {
         self.departures.acknowledge(report, now);
+    }
+
+    /// Returns how much gets through to the client; none while nothing says that not everything does.
+    pub(super) fn limit(&self) -> Option<Bitrate> {
+        self.departures.limit()
+    }
+
+    /// What leaves from now on takes another way.
+    pub(super) fn on_path_changed(&mut self) {
+        self.departures.on_path_changed();
     }
 
     /// Returns what left and arrived since the last call.

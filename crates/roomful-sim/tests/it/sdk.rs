@@ -4,41 +4,51 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use roomful::{
-    Codec, Frame, LocalTrack, RemoteTrack, Room, StreamKey, SubscriptionConfig, TrackRequest, Tracks,
+    Bitrate, Codec, Frame, LocalTrack, RemoteTrack, Room, StreamKey, SubscriptionConfig, TrackRequest,
+    TrackWriter, Tracks, VideoTrackOptions,
 };
 use roomful_sim::{
     LinkConfig, NatConfig, NatFilter,
     sdk::{FakeNetwork, FakeServer, FakeServerConfig},
 };
 
-/// Publishes a picture 30 times a second, for ever.
-async fn film(room: &Room, key: &StreamKey) {
-    let (track, mut writer) = LocalTrack::new(Codec::Vp8);
+/// Bytes of a frame in three encodings: 1200, 400 and 120 kbit/s.
+const ENCODINGS: [usize; 3] = [5000, 1667, 500];
+
+/// Publishes a picture 30 times a second, for ever, in as many encodings as there are sizes.
+async fn film(room: &Room, key: &StreamKey, sizes: &'static [usize]) {
+    let options = VideoTrackOptions { simulcast: sizes.len() > 1 };
+    let (track, writers) = LocalTrack::with_options(Codec::Vp8, options);
     room.add_stream(key, Tracks { audio: None, video: Some(track) }).await.expect("publishes");
-    tokio::spawn(async move {
-        let mut needs_keyframe = true;
-        for number in 0..u64::MAX {
-            let media_time = Duration::from_millis(number * 33);
-            let head: &[u8] =
-                if needs_keyframe { &[0x10, 0, 0, 0x9d, 1, 0x2a, 1, 0, 1, 0] } else { &[0x11, 0, 0] };
-            let data = Bytes::from([head, &number.to_be_bytes()].concat());
-            let duration = Duration::from_millis(33);
-            writer
-                .write(Frame { data, media_time, duration, is_keyframe: needs_keyframe, audio_level: None })
-                .await;
-            needs_keyframe = false;
-            let until = tokio::time::Instant::now() + duration;
-            while let Ok(request) = tokio::time::timeout_at(until, writer.request()).await {
-                needs_keyframe |= matches!(request, TrackRequest::Keyframe | TrackRequest::Resumed);
-            }
+    for (writer, size) in writers.into_iter().zip(sizes) {
+        tokio::spawn(film_encoding(writer, *size));
+    }
+}
+
+async fn film_encoding(mut writer: TrackWriter, size: usize) {
+    let mut needs_keyframe = true;
+    for number in 0..u64::MAX {
+        let media_time = Duration::from_millis(number * 33);
+        let head: &[u8] =
+            if needs_keyframe { &[0x10, 0, 0, 0x9d, 1, 0x2a, 1, 0, 1, 0] } else { &[0x11, 0, 0] };
+        let mut data = [head, &number.to_be_bytes()].concat();
+        data.resize(size.max(data.len()), 0);
+        let (data, duration) = (Bytes::from(data), Duration::from_millis(33));
+        writer
+            .write(Frame { data, media_time, duration, is_keyframe: needs_keyframe, audio_level: None })
+            .await;
+        needs_keyframe = false;
+        let until = tokio::time::Instant::now() + duration;
+        while let Ok(request) = tokio::time::timeout_at(until, writer.request()).await {
+            needs_keyframe |= matches!(request, TrackRequest::Keyframe | TrackRequest::Resumed);
         }
-    });
+    }
 }
 
 /// Lets one room film, and another one take it.
-async fn watch(publisher: &Room, subscriber: &Room) -> RemoteTrack {
+async fn watch(publisher: &Room, subscriber: &Room, sizes: &'static [usize]) -> RemoteTrack {
     let key = StreamKey::new("camera").expect("short");
-    film(publisher, &key).await;
+    film(publisher, &key, sizes).await;
     let id = publisher.state().local_participant_id().expect("joined");
     while subscriber.participant_stream(id, &key).is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -52,7 +62,7 @@ async fn call(server: &FakeServer, network: &Arc<FakeNetwork>) {
     let (alice, bob) = (server.room("alice", network), server.room("bob", network));
     alice.connect().await.expect("joins");
     bob.connect().await.expect("joins");
-    let mut video = watch(&alice, &bob).await;
+    let mut video = watch(&alice, &bob, &[0]).await;
     for _ in 0..100 {
         video.recv().await.expect("the subscription lasts");
     }
@@ -81,7 +91,7 @@ async fn media_follows_a_network_whose_address_changes_while_signalling_goes_on(
     let (alice, bob) = (server.room("alice", &steady), server.room("bob", &roaming));
     alice.connect().await.expect("joins");
     bob.connect().await.expect("joins");
-    let mut video = watch(&alice, &bob).await;
+    let mut video = watch(&alice, &bob, &[0]).await;
     let before = video.recv().await.expect("the subscription lasts").media_time;
     roaming.roam();
     // ICE notices the loss, and looks for another path.
@@ -100,7 +110,7 @@ async fn a_call_works_behind_every_nat_and_goes_on_when_one_forgets_it() {
         let (alice, bob) = (server.room("alice", &open), server.room("bob", &behind));
         alice.connect().await.expect("joins");
         bob.connect().await.expect("joins");
-        let mut video = watch(&alice, &bob).await;
+        let mut video = watch(&alice, &bob, &[0]).await;
         let before = video.recv().await.expect("the subscription lasts").media_time;
         behind.rebind_nat();
         // Longer than the NAT remembers whoever sends nothing out.
@@ -110,4 +120,36 @@ async fn a_call_works_behind_every_nat_and_goes_on_when_one_forgets_it() {
         tokio::time::timeout(Duration::from_secs(90), waiting).await.expect("media comes to the new address");
         assert_eq!(bob.state().connection(), roomful::Connection::Stable, "{filter:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gets_through_decides_though_nobody_says_how_much_it_is() {
+    let server = FakeServer::start(FakeServerConfig::default());
+    let wide = LinkConfig::delayed(Duration::from_millis(20));
+    let narrow = LinkConfig { rate: Some(Bitrate::from_kbps(600)), ..wide };
+    let (alice, network) = (server.room("alice", &server.network(wide)), server.network(wide));
+    let bob = server.room("bob", &network);
+    alice.connect().await.expect("joins");
+    bob.connect().await.expect("joins");
+    let mut video = watch(&alice, &bob, &ENCODINGS).await;
+    let read = async |video: &mut RemoteTrack, seconds: u64| {
+        let (mut counts, until) = ([0; 3], tokio::time::Instant::now() + Duration::from_secs(seconds));
+        while let Ok(frame) = tokio::time::timeout_at(until, video.recv()).await {
+            let size = frame.expect("the subscription lasts").data.len();
+            let encoding = ENCODINGS.iter().position(|one| *one == size);
+            counts[encoding.unwrap_or_else(|| panic!("a frame of {size} bytes"))] += 1;
+        }
+        counts
+    };
+    let [high, rest @ ..] = read(&mut video, 20).await;
+    assert!(high > 590 && rest == [0, 0], "all of it on a wide link: {high}, {rest:?}");
+    network.set_links(wide, narrow);
+    read(&mut video, 5).await;
+    // Now and then it is tried whether more gets through by now.
+    let [high, medium, low] = read(&mut video, 60).await;
+    assert!(medium > 1200 && high + low < 400, "on a narrow one what fits: {high}, {medium}, {low}");
+    network.set_links(wide, wide);
+    read(&mut video, 60).await;
+    let [high, rest @ ..] = read(&mut video, 20).await;
+    assert!(high > 590 && rest == [0, 0], "and again all of it: {high}, {rest:?}");
 }
