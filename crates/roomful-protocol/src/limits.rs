@@ -30,7 +30,7 @@ pub const METRICS_PARTICIPANTS_MAX: usize = 1000;
 /// Shortest and longest time between two reports of network metrics, in milliseconds.
 pub const METRICS_INTERVAL_MS: std::ops::RangeInclusive<u32> = 1000..=60_000;
 
-/// Most participants that a resume is told of as removed by a moderator: more than a room has, and few enough to fit beside its snapshot.
+/// Most participants that a resume is told of as removed by a moderator: few enough to fit beside the snapshot of a room.
 pub const KICKED_MAX: usize = 8192;
 
 /// Answers that a server keeps for one client, to repeat them after a resume. More than a client may ask at once.

@@ -51,8 +51,11 @@ pub(crate) struct Subscription {
     pub(crate) bound: [Option<SlotBoundNotice>; 2],
 }
 
-/// What an audio track is taken to need; Opus speech is below it.
+/// What an audio track is taken to need until that was measured; Opus speech is below it.
 const AUDIO: Bitrate = Bitrate::from_kbps(64);
+
+/// What the headers and tags of fifty packets a second take, which are not measured.
+const AUDIO_HEADERS: Bitrate = Bitrate::from_kbps(16);
 
 impl Subscription {
     pub(crate) fn new(request: &SubscribeRequest) -> Self {
@@ -205,7 +208,10 @@ impl Room {
         for (known, rate) in track.rates.iter_mut().zip(rates) {
             *known = rate.or(*known);
         }
-        for taker in track.takers().collect::<Vec<_>>() {
+        let is_limited = |id: &ParticipantId| {
+            self.participants.get(id).is_some_and(|participant| participant.available.is_some())
+        };
+        for taker in track.takers().filter(is_limited).collect::<Vec<_>>() {
             self.allocate(taker, None, outbox);
         }
     }
@@ -213,17 +219,16 @@ impl Room {
     /// Decides anew which encodings a participant gets, and makes routes agree: those that changed, and those of `stream`.
     pub(crate) fn allocate(&mut self, id: ParticipantId, stream: Option<StreamId>, outbox: &mut Outbox) {
         let Some(participant) = self.participants.get(&id) else { return };
-        let is_asked = |one: &&StreamId| participant.available.is_some() || stream == Some(**one);
         let wanted = |one: &StreamId| {
             participant.subscriptions.get(one).is_some_and(|one| one.video && !one.is_paused)
         };
         let videos: Vec<StreamId> =
-            participant.subscriptions.keys().filter(is_asked).filter(|one| wanted(one)).copied().collect();
+            participant.subscriptions.keys().filter(|one| wanted(one)).copied().collect();
         let layers: Vec<Option<Rid>> = match participant.available {
             None => videos.iter().map(|one| Some(participant.subscriptions[one].preferred)).collect(),
             Some(available) => {
-                let audios = participant.subscriptions.values().filter(|one| one.audio && !one.is_paused);
-                let reserved = AUDIO.as_bps() * audios.count() as u64;
+                let audios = participant.subscriptions.iter().filter(|(_, one)| one.audio && !one.is_paused);
+                let reserved: u64 = audios.map(|(stream, _)| self.audio_rate(*stream).as_bps()).sum();
                 let budget = Bitrate::from_bps(available.as_bps().saturating_sub(reserved));
                 let wishes: Vec<Wish> = videos.iter().map(|one| self.wish(id, participant, *one)).collect();
                 allocate(budget, &wishes)
@@ -247,12 +252,24 @@ impl Room {
         }
     }
 
+    /// Returns what the audio of a stream takes: as measured last, headers included, or as is usual.
+    fn audio_rate(&self, stream: StreamId) -> Bitrate {
+        let track = self.streams.get(&stream).and_then(|one| one.tracks.get(&MediaKind::Audio));
+        let measured = track.and_then(|track| track.rates[Rid::High as usize]);
+        measured.map_or(AUDIO, |rate| Bitrate::from_bps(rate.as_bps() + AUDIO_HEADERS.as_bps()))
+    }
+
     fn wish(&self, id: ParticipantId, participant: &Participant, stream: StreamId) -> Wish {
         let subscription = &participant.subscriptions[&stream];
         let track = self.streams.get(&stream).and_then(|one| one.tracks.get(&MediaKind::Video));
         let encodings = track.map(|track| {
-            let rates = track.encodings().iter().map(|rid| (*rid, track.rate(*rid)));
-            rates.collect::<Vec<_>>()
+            let mut encodings: Vec<_> =
+                track.encodings().iter().map(|rid| (*rid, track.rate(*rid))).collect();
+            // What is better never counts as cheaper: it was measured at another time.
+            for better in (1..encodings.len()).rev() {
+                encodings[better - 1].1 = encodings[better - 1].1.max(encodings[better].1);
+            }
+            encodings
         });
         Wish {
             priority: subscription.priority,

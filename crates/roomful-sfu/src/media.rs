@@ -154,12 +154,12 @@ pub enum MediaNotice {
         /// How.
         measure: SectionMeasure,
     },
-    /// How much gets through to a peer, when not everything may.
+    /// How much gets through to a peer.
     Estimated {
         /// Who receives.
         peer: ParticipantId,
-        /// All of its sections together.
-        available: Bitrate,
+        /// All of its sections together; none when everything may.
+        available: Option<Bitrate>,
     },
     /// A peer's media has failed by a mistake of ours and is gone. Nobody else's is touched.
     Failed {

@@ -596,7 +596,7 @@ impl Room {
             MediaNotice::Failed { .. } => {}
             MediaNotice::Estimated { peer, available } => {
                 if let Some(participant) = self.participants.get_mut(&peer) {
-                    participant.available = Some(available);
+                    participant.available = available;
                     self.allocate(peer, None, outbox);
                 }
             }

@@ -48,7 +48,7 @@ pub enum OpenError {
 }
 
 /// Sources followed per direction: as many as a stay may have sections, with three encodings and repairs each, and some more. None is ever
-/// forgotten: what it sent could be played again.
+/// forgotten: what it sent could be played again. A client that wants to can make us keep some 600 KB in each table.
 const SOURCES_MAX: usize = 4096;
 
 /// One more than the highest index (RFC 3711 §3.3.1).

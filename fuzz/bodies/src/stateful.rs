@@ -348,7 +348,10 @@ fn sfu_notice(peer: ParticipantId, source: Option<SourceId>, a: u8, b: u8) -> Sf
     }
     match b % 3 {
         0 => SfuNotice::Answered { peer, offer: OfferId(u32::from(a % 4)), answer: Ok("v=0".to_owned()) },
-        1 => SfuNotice::Estimated { peer, available: Bitrate::from_kbps(u64::from(a) * 20) },
+        1 => {
+            let available = (a > 0).then(|| Bitrate::from_kbps(u64::from(a) * 20));
+            SfuNotice::Estimated { peer, available }
+        }
         _ => {
             let measure = SectionMeasure {
                 mid: section,

@@ -17,6 +17,8 @@ pub(super) struct Departures {
     /// The number of the next packet.
     next: u64,
     traffic: Traffic,
+    /// The first number that left the way that packets take now.
+    path_begins: u64,
     congestion: Congestion,
 }
 
@@ -52,6 +54,9 @@ const KEPT: u64 = 1024;
 
 /// What left longer ago is not on its way any more; a report about it says nothing of the path as it is.
 const TIMELY: Duration = Duration::from_secs(10);
+
+/// What left longer ago was reported by now, if anything is.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What times of arrival count in, and what the first of a report does.
 const TICK_MICROS: i32 = 250;
@@ -104,23 +109,36 @@ impl Departures {
             if u128::from(ago) > TIMELY.as_micros() {
                 continue;
             }
+            // What left on another way says nothing of this one.
+            let congestion = Some(&mut self.congestion).filter(|_| self.next - behind >= self.path_begins);
             match (departure.fate, status) {
                 (Fate::Unknown, TwccPacketStatus::NotReceived) => {
                     departure.fate = Fate::Missing;
-                    self.congestion.on_missing();
+                    congestion.map(Congestion::on_missing);
                 }
-                (Fate::Unknown | Fate::Missing, TwccPacketStatus::Received { .. }) => {
-                    if departure.fate == Fate::Missing {
-                        self.congestion.on_found();
-                    }
+                (before @ (Fate::Unknown | Fate::Missing), TwccPacketStatus::Received { .. }) => {
                     departure.fate = Fate::Arrived;
-                    self.congestion.on_arrival(departure.at, arrived, departure.bytes);
                     self.traffic.acknowledged += u64::from(departure.bytes);
+                    if let Some(congestion) = congestion {
+                        if before == Fate::Missing {
+                            congestion.on_found();
+                        }
+                        congestion.on_arrival(departure.at, arrived, departure.bytes);
+                    }
                 }
                 (Fate::Missing | Fate::Arrived, _) => {}
             }
         }
         self.congestion.judge(now);
+    }
+
+    /// Lets time pass. While nothing leaves that could be reported, a limit grows by that alone.
+    pub(super) fn pass(&mut self, now: Instant) {
+        let Some(latest) = self.next.checked_sub(1) else { return };
+        let ago = self.time(now).wrapping_sub(self.ring[(latest % KEPT) as usize].at);
+        if u128::from(ago) > IDLE.as_micros() {
+            self.congestion.judge(now);
+        }
     }
 
     /// Returns how much gets through to the client; none while nothing says that not everything does.
@@ -130,7 +148,8 @@ impl Departures {
 
     /// What leaves from now on takes another way.
     pub(super) fn on_path_changed(&mut self) {
-        self.congestion.begin_anew();
+        self.congestion = Congestion::default();
+        self.path_begins = self.next;
     }
 
     /// Returns what left and arrived since the last call.

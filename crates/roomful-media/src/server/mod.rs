@@ -85,10 +85,9 @@ pub struct ServerPeer {
     /// Empty, and used again for every report.
     bundle: Bundle,
     feedback_at: Option<Instant>,
-    /// What the client says that it takes, and what was seen to get through to it.
+    /// What the client says that it takes.
     asked: Option<Bitrate>,
-    limit: Option<Bitrate>,
-    /// The less of both, to be told when its time has come.
+    /// What was told last of how much gets through to it, and when something else may be.
     estimate: Option<Bitrate>,
     estimate_at: Instant,
     /// Packets that the client missed, and until when more of them count together.
@@ -167,8 +166,8 @@ pub enum Output {
     KeyframeRequest(Mid),
     /// The client misses the packet with this number on this section.
     Missing(Mid, u16),
-    /// So much gets through to the client: it says so, or it was seen.
-    Estimated(Bitrate),
+    /// So much gets through to the client: it says so, or it was seen. None: everything may.
+    Estimated(Option<Bitrate>),
     /// How a section does, once a second.
     Measured(Measure),
 }
@@ -262,7 +261,6 @@ impl ServerPeer {
             bundle: Bundle::default(),
             feedback_at: None,
             asked: None,
-            limit: None,
             estimate: None,
             estimate_at: now,
             missing: 0,
@@ -541,7 +539,7 @@ impl ServerPeer {
             // There is nobody to report to.
             return self.rtc_deadline;
         }
-        let estimate = self.estimate.map(|_| self.estimate_at);
+        let estimate = (self.available() != self.estimate).then_some(self.estimate_at);
         let ours = [self.feedback_at, self.receiver.deadline(), self.sender.deadline(), estimate];
         let all = ours.into_iter().flatten().chain([self.report_at, self.measure_at]);
         all.fold(self.rtc_deadline, Instant::min)
@@ -665,8 +663,10 @@ impl ServerPeer {
         self.sender.sources().collect()
     }
 
-    fn note_estimate(&mut self) {
-        self.estimate = [self.asked, self.limit].into_iter().flatten().min();
+    /// Returns how much gets through to the client, by what it says and by what was seen; none when there is no reason to think that not
+    /// everything does.
+    fn available(&self) -> Option<Bitrate> {
+        self.asked.into_iter().chain(self.sender.limit()).min()
     }
 
     /// Sends whatever reports and requests are due.
@@ -677,10 +677,11 @@ impl ServerPeer {
             self.picture_losses.clear();
             return;
         }
-        if self.estimate_at <= now
-            && let Some(available) = self.estimate.take()
-        {
+        self.sender.pass(now);
+        let available = self.available();
+        if self.estimate_at <= now && available != self.estimate {
             self.estimate_at = now + ESTIMATE_INTERVAL;
+            self.estimate = available;
             self.outputs.push_back(Output::Estimated(available));
         }
         let (own, mut bundle) = (self.own.unwrap_or(NOBODY), std::mem::take(&mut self.bundle));
@@ -745,16 +746,10 @@ impl reports::Listener for ServerPeer {
 
     fn on_arrivals(&mut self, report: &Twcc<'_>) {
         self.sender.on_arrivals(report, self.now);
-        let limit = self.sender.limit();
-        if limit != self.limit {
-            self.limit = limit;
-            self.note_estimate();
-        }
     }
 
     fn on_bandwidth(&mut self, available: Bitrate) {
         self.asked = Some(available);
-        self.note_estimate();
     }
 
     fn on_picture_loss(&mut self, ssrc: u32) {

@@ -14,8 +14,8 @@ pub(super) struct Paths {
     heard_at: Option<Instant>,
 }
 
-/// Pairs that are remembered. A client has a few addresses, and so have we.
-const NOMINATED_MAX: usize = 8;
+/// Pairs that are remembered: four addresses of a client's with four of ours.
+const NOMINATED_MAX: usize = 16;
 
 /// A client that was not heard on a pair for so long may have left it: those who get media report about it ten times as often.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -27,16 +27,16 @@ impl Paths {
 
     /// The client nominated a pair, and was answered. Returns whether its media goes another way from now on.
     pub(super) fn nominate(&mut self, path: Path, now: Instant) -> bool {
-        let is_known = self.nominated.contains(&path);
-        if !is_known {
+        if !self.nominated.contains(&path) {
             if self.nominated.len() == NOMINATED_MAX {
-                self.nominated.remove(0);
+                let oldest = self.nominated.iter().position(|one| self.current != Some(*one));
+                oldest.map(|oldest| self.nominated.remove(oldest));
             }
             self.nominated.push(path);
         }
         // Some clients nominate every pair that works, again and again. Where they are heard is where they are.
         let is_silent = self.heard_at.is_none_or(|at| now.saturating_duration_since(at) > SILENCE);
-        (!is_known || is_silent) && self.go_over(path, now)
+        is_silent && self.go_over(path, now)
     }
 
     /// Something authentic came from the client. Returns whether its media goes another way from now on.
@@ -63,23 +63,23 @@ mod tests {
         let (mut paths, start) = (Paths::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         assert!(!paths.hear(path(1), at(0)), "nobody nominated it");
-        assert!(paths.nominate(path(1), at(0)) && paths.nominate(path(2), at(100)), "each is news");
-        assert!(paths.hear(path(1), at(200)));
+        assert!(paths.nominate(path(1), at(0)) && !paths.nominate(path(2), at(100)));
         for round in 1..20 {
             assert!(!paths.hear(path(1), at(900 * round)));
-            assert!(!paths.nominate(path(1), at(900 * round)) && !paths.nominate(path(2), at(900 * round)));
+            assert!((1..5).all(|pair| !paths.nominate(path(pair), at(900 * round))));
         }
         assert_eq!(paths.current(), Some(path(1)));
-        // Back to where it was before: by what it sends, or, if it sends nothing, when it is quiet elsewhere.
+        // It moves: by what it sends, or, if it sends nothing, when it is quiet where it was.
         assert!(paths.hear(path(2), at(20_000)));
         assert!(!paths.nominate(path(1), at(20_900)) && paths.nominate(path(1), at(21_100)));
     }
 
     #[test]
-    fn pairs_are_bounded() {
+    fn pairs_are_bounded_and_the_one_in_use_is_kept() {
         let (mut paths, now) = (Paths::default(), Instant::now());
-        assert!((0..1000).all(|port| paths.nominate(path(port), now)));
-        assert_eq!(paths.nominated.len(), NOMINATED_MAX);
-        assert!(!paths.hear(path(0), now));
+        let moves = (0..1000).filter(|port| paths.nominate(path(*port), now)).count();
+        assert_eq!(moves, 1);
+        assert_eq!((paths.nominated.len(), paths.current()), (NOMINATED_MAX, Some(path(0))));
+        assert!(!paths.hear(path(1), now) && paths.hear(path(999), now) && paths.hear(path(0), now));
     }
 }

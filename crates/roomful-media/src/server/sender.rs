@@ -306,6 +306,11 @@ impl Sender {
         self.departures.limit()
     }
 
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, now: Instant) {
+        self.departures.pass(now);
+    }
+
     /// What leaves from now on takes another way.
     pub(super) fn on_path_changed(&mut self) {
         self.departures.on_path_changed();

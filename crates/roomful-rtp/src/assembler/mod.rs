@@ -41,6 +41,8 @@ pub struct FrameAssembler {
     bytes: FrameBytes,
     /// The packet `next` is known to begin a frame.
     at_boundary: bool,
+    /// The last packet of a frame is marked, as far as was seen. Not every sender does that.
+    has_markers: bool,
     chain: Chain,
     packets_lost: u64,
     ready: VecDeque<AssembledFrame>,
@@ -60,6 +62,7 @@ impl FrameAssembler {
             open: None,
             bytes: FrameBytes::new(codec),
             at_boundary: false,
+            has_markers: false,
             chain: Chain::at_start(codec),
             packets_lost: 0,
             ready: VecDeque::new(),
@@ -202,11 +205,11 @@ impl FrameAssembler {
             return;
         }
         if self.open.as_ref().is_some_and(|open| open.timestamp != packet.timestamp) {
-            if surely_starts_keyframe(self.codec, &packet.payload) {
+            if self.has_markers && surely_starts_keyframe(self.codec, &packet.payload) {
                 // A server that goes over to another encoding cuts off the frame that was under way.
                 self.drop_open();
             } else {
-                // The marker is not always sent: the next timestamp ends a frame as well.
+                // The next timestamp ends a frame as well.
                 self.finish(now);
             }
         }
@@ -222,6 +225,7 @@ impl FrameAssembler {
         open.last_sequence = packet.sequence;
         // An Opus frame is one packet; its marker means the start of a talk spurt (RFC 7587 §4.1).
         let is_last = packet.marker || codec.kind() == MediaKind::Audio;
+        self.has_markers |= packet.marker;
         open.is_broken = open.is_broken || self.bytes.push(&packet.payload, is_last).is_err();
         if is_last {
             self.finish(now);

@@ -221,6 +221,13 @@ fn a_key_frame_cuts_off_the_frame_before_it_and_breaks_nothing() {
 }
 
 #[test]
+fn key_frames_without_markers_end_each_other() {
+    let mut bench = Bench::new(Codec::Vp8, 1);
+    bench.push((1..5).map(|number| vp8(number, number, Kind::Key, true, false)));
+    bench.check(&["0 key 1..=1 lost 0", "0 key 2..=2 lost 0", "0 key 3..=3 lost 0"]);
+}
+
+#[test]
 fn padding_makes_no_frame_and_no_gap() {
     let mut bench = Bench::new(Codec::Vp8, 1);
     bench.push([padding(1, 0), key(2), padding(4, 2 * STEP), padding(3, 2 * STEP), delta(5)]);

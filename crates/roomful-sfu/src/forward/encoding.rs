@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use roomful_types::Bitrate;
+
 use super::{SourcePacket, keyframe::KeyframeRequests};
 
 /// The packets of one encoding. Each has a place in the order of arrival, by which subscribers know how far they have read.
@@ -26,9 +28,9 @@ pub(super) struct Encoding {
     places: Vec<u16>,
     /// Bytes that are kept.
     size: usize,
-    /// Bytes that came since the last report, and between the two before it.
+    /// Bytes that came since the last report, each within a moment of what came before, and these moments together.
     bytes: u64,
-    earlier_bytes: [u64; 2],
+    flowed: Duration,
 }
 
 #[derive(Debug)]
@@ -38,12 +40,16 @@ pub(super) struct Kept {
     pub(super) is_start: bool,
     /// By how many bytes it is to be padded, to be as long as those beside it.
     pub(super) padding: u8,
-    arrived: Instant,
+    pub(super) arrived: Instant,
 }
 
 /// How long a packet may be asked for again. A round trip of a bad network and the patience of its receiver; whoever wants more has
 /// asked for a key frame by then.
 const HISTORY_TIME: Duration = Duration::from_secs(1);
+
+/// After a longer time without a packet it was paused, and what it takes is told of when it has come for so long together.
+const FLOWING: Duration = Duration::from_secs(1);
+const FLOWED_MIN: Duration = Duration::from_millis(500);
 
 /// Bytes and packets kept of one encoding: a second at 8 Mbit/s.
 const HISTORY_BYTES: usize = 1 << 20;
@@ -68,7 +74,11 @@ impl Encoding {
             self.latest_start = Some(place);
         }
         self.size += packet.payload.len();
-        self.bytes += packet.payload.len() as u64;
+        let latest = self.packets.back().map(|kept| now.saturating_duration_since(kept.arrived));
+        if let Some(gap) = latest.filter(|gap| *gap < FLOWING) {
+            self.bytes += packet.payload.len() as u64;
+            self.flowed += gap;
+        }
         self.packets.push_back(Kept { packet, is_start, padding: 0, arrived: now });
         let is_old = |kept: &Kept| now.saturating_duration_since(kept.arrived) > HISTORY_TIME;
         while self.size > HISTORY_BYTES
@@ -176,13 +186,13 @@ impl Encoding {
         }
     }
 
-    /// Returns how many bytes came between the two calls before this one. None when it did not come all the time before, in and after that:
-    /// what began or ended within it would look cheaper than it is.
-    pub(super) const fn take_bytes(&mut self) -> Option<u64> {
-        let latest = std::mem::replace(&mut self.bytes, 0);
-        let [first, middle] = self.earlier_bytes;
-        self.earlier_bytes = [middle, latest];
-        if first > 0 && middle > 0 && latest > 0 { Some(middle) } else { None }
+    /// Returns what it takes while it comes, as seen since the last answer; none until it has come for long enough to tell.
+    pub(super) fn take_rate(&mut self) -> Option<Bitrate> {
+        if self.flowed < FLOWED_MIN {
+            return None;
+        }
+        let (bytes, flowed) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.flowed));
+        Some(Bitrate::of(bytes, flowed))
     }
 
     /// Panics when more is kept than may be.
@@ -287,17 +297,25 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_or_ends_between_two_reports_is_not_taken_for_cheap() {
-        let (mut encoding, mut spare, now) = (Encoding::default(), Spare::default(), Instant::now());
-        let mut told = Vec::new();
-        // Bytes between reports: it begins late in the first, and ends early in the last.
-        for (sequence, size) in [10, 1000, 1001, 1002, 50, 0, 0].into_iter().enumerate() {
-            if size > 0 {
-                encoding.push(packet(sequence as u64, size), false, now, &mut spare);
+    fn what_comes_now_and_then_is_not_taken_for_cheap() {
+        let (mut encoding, mut spare, start) = (Encoding::default(), Spare::default(), Instant::now());
+        let (mut told, mut sequence) = (Vec::new(), 0);
+        // It comes for 600 ms of every three seconds, 100 packets a second of 1,000 bytes.
+        for millis in (0..9000).step_by(10) {
+            if millis % 3000 < 600 {
+                encoding.push(
+                    packet(sequence, 1000),
+                    false,
+                    start + Duration::from_millis(millis),
+                    &mut spare,
+                );
+                sequence += 1;
             }
-            told.push(encoding.take_bytes());
+            if millis % 1000 == 990 {
+                told.extend(encoding.take_rate());
+            }
         }
-        assert_eq!(told, [None, None, Some(1000), Some(1001), Some(1002), None, None]);
+        assert_eq!(told, [Bitrate::from_kbps(800); 3]);
     }
 
     #[test]

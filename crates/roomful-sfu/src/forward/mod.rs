@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roomful_types::{Bitrate, Codec, MediaKind, Mid, ParticipantId, PassedExtensions, Rid};
+use roomful_types::{Codec, MediaKind, Mid, ParticipantId, PassedExtensions, Rid};
 use slab::Slab;
 
 use crate::media::{MediaCommand, MediaNotice, SourceId};
@@ -453,8 +453,7 @@ impl Forwarder {
     /// Tells once a second in how many bits a second everything came of late.
     fn report_rates(&mut self, now: Instant) {
         let since = *self.rates_at.get_or_insert(now);
-        let passed = now.saturating_duration_since(since);
-        if passed < RATES_INTERVAL {
+        if now.saturating_duration_since(since) < RATES_INTERVAL {
             return;
         }
         self.rates_at = Some(now);
@@ -462,7 +461,7 @@ impl Forwarder {
             let (peer, id) = (source.peer, source.id);
             let mut rates = [None; Rid::ALL.len()];
             for (rid, encoding) in source.encodings_mut() {
-                rates[rid as usize] = encoding.take_bytes().map(|bytes| Bitrate::of(bytes, passed));
+                rates[rid as usize] = encoding.take_rate();
             }
             if rates.iter().any(Option::is_some) {
                 self.notices.push_back(MediaNotice::Rates { peer, source: id, rates });

@@ -32,8 +32,8 @@ pub(super) struct Slot {
     slack: u64,
     /// Whether the numbers of the encoding are others than before: its timestamps may be too.
     is_torn: bool,
-    /// Whether the newest packet was not the last of its picture.
-    is_mid_picture: bool,
+    /// When the newest packet came, if it was not the last of its picture.
+    mid_picture: Option<Instant>,
     /// Up to which place each encoding was read. What is behind waits to be sent: it has no number yet.
     read: [u64; 3],
     /// Where numbers of the occupant were mapped otherwise than before, oldest first.
@@ -83,6 +83,9 @@ const WAITING_MAX: u64 = 256;
 /// timestamps of its own.
 const GAP_MAX: u64 = 512;
 
+/// How long the rest of a picture takes to come, at most: publishers send one within the time of a frame.
+const REST_OF_PICTURE: Duration = Duration::from_millis(100);
+
 /// Mappings that are remembered: as many switches within the history are more than any allocation makes.
 const BREAKPOINTS_MAX: usize = 8;
 
@@ -98,7 +101,7 @@ impl Slot {
             newest: 0,
             slack: GAP_MAX,
             is_torn: false,
-            is_mid_picture: false,
+            mid_picture: None,
             read: [0; 3],
             breakpoints: VecDeque::new(),
             repairs: Repairs::default(),
@@ -246,10 +249,11 @@ impl Slot {
     }
 
     /// Returns whether to go on with another encoding from this packet of it on would cut off a picture, the rest of which may still come:
-    /// until the next one of the other encoding does.
+    /// until the next one of the other encoding does, and not when the rest is late already.
     fn would_cut_off(&self, encoding: &Encoding, place: u64, kept: &Kept) -> bool {
-        let is_of_it = |(_, later): &(u64, &Kept)| later.packet.timestamp == kept.packet.timestamp;
-        self.current.is_some() && self.is_mid_picture && encoding.from(place).all(|later| is_of_it(&later))
+        let (Some(_), Some(at)) = (self.current, self.mid_picture) else { return false };
+        let is_of_it = |(_, later): (u64, &Kept)| later.packet.timestamp == kept.packet.timestamp;
+        kept.arrived <= at + REST_OF_PICTURE && encoding.from(place).all(is_of_it)
     }
 
     /// Returns how many numbers are missing between the newest packet and this one.
@@ -283,7 +287,8 @@ impl Slot {
             }
         };
         self.told = Some(rid);
-        (self.newest, self.is_torn, self.is_mid_picture) = (packet.sequence, false, !packet.marker);
+        (self.newest, self.is_torn) = (packet.sequence, false);
+        self.mid_picture = Some(kept.arrived).filter(|_| !packet.marker);
         self.current = Some(rid);
         if self.breakpoints.len() == BREAKPOINTS_MAX {
             self.breakpoints.pop_front();
@@ -307,7 +312,7 @@ impl Slot {
         let Some(mapped) = rewriter.map(packet.sequence, packet.timestamp, at) else { return };
         self.slack = (self.slack.saturating_sub(self.gap_before(kept)) + 1).min(GAP_MAX);
         if packet.sequence > self.newest && !packet.payload.is_empty() {
-            self.is_mid_picture = !packet.marker;
+            self.mid_picture = Some(kept.arrived).filter(|_| !packet.marker);
         }
         self.newest = self.newest.max(packet.sequence);
         self.repairs.earn(packet.payload.len());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use roomful_types::Bitrate;
+
 use super::*;
 use crate::{Egress, Forwarder, OutgoingPacket, SourcePacket};
 
@@ -40,9 +42,17 @@ impl World {
         self.input(Input::Media(bound));
     }
 
-    fn estimate(&mut self, session: u64, kbps: u64) -> Vec<Output> {
-        let (peer, available) = (self.participants[&session], roomful_types::Bitrate::from_kbps(kbps));
+    /// * `kbps`: none when everything gets through.
+    fn estimate(&mut self, session: u64, kbps: impl Into<Option<u64>>) -> Vec<Output> {
+        let (peer, available) = (self.participants[&session], kbps.into().map(Bitrate::from_kbps));
         self.input(Input::Media(MediaNotice::Estimated { peer, available }))
+    }
+
+    /// The media shard tells what came of a track, by encoding, the smallest first, in kbit/s.
+    fn rates(&mut self, stream: &str, kind: MediaKind, kbps: [Option<u64>; 3]) -> Vec<Output> {
+        let (peer, source) = (self.participants[&1], self.source(stream, kind));
+        let rates = kbps.map(|kbps| kbps.map(Bitrate::from_kbps));
+        self.input(Input::Media(MediaNotice::Rates { peer, source, rates }))
     }
 }
 
@@ -107,6 +117,43 @@ fn a_small_link_gets_a_small_encoding_and_then_none() {
          media: bind cam video to p2 on v0
          to 1: resume cam video",
     );
+}
+
+#[test]
+fn without_a_limit_everything_comes_again() {
+    let mut world = World::with(&[1, 2]);
+    for (name, section, slot) in [("cam", "y", 0), ("screen", "z", 1)] {
+        world.ask(1, publish(name, None, Some(simulcast(section))));
+        world.ask(2, subscribe(1, name, slot, false, true));
+        world.began(2, name, if slot == 0 { "v0" } else { "v1" }, Rid::High);
+    }
+    world.estimate(2, 150);
+    let outputs = world.estimate(2, None);
+    let told: Vec<String> = outputs.iter().map(|output| world.text(output)).collect();
+    for section in ["v0", "v1"] {
+        assert!(told.iter().any(|line| line.ends_with(&format!("to p2 on {section}"))), "{told:?}");
+    }
+    // What comes of a track concerns nobody then.
+    assert!(world.rates("cam", MediaKind::Video, [None, None, Some(90_000)]).is_empty());
+}
+
+#[test]
+fn what_was_measured_counts_for_sound_and_better_is_never_cheaper() {
+    let mut world = World::with(&[1, 2]);
+    world.ask(1, publish("cam", Some(audio("x")), Some(simulcast("y"))));
+    world.ask(2, subscribe(1, "cam", 0, true, true));
+    world.began(2, "cam", "v0", Rid::High);
+    // 64 kbit/s for the sound leave too little for the smallest picture.
+    let outputs = world.estimate(2, 180);
+    assert_eq!(world.text(&outputs[0]), "to 2: no room for cam");
+    // Silence takes 4 and its headers 16: 160 are left, of which the smallest takes 120 and a tenth more.
+    let outputs = world.rates("cam", MediaKind::Audio, [None, None, Some(4)]);
+    assert_eq!(world.text(&outputs[0]), "media: bind cam video at l to p2 on v0");
+    world.began(2, "cam", "v0", Rid::Low);
+    // A static picture at the moment at which the medium one was measured: it counts as much as the smallest, not less.
+    assert!(world.rates("cam", MediaKind::Video, [Some(150), Some(30), None]).is_empty());
+    let outputs = world.estimate(2, 190);
+    assert_eq!(world.text(&outputs[0]), "media: m to p2 on v0");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use roomful::{
-    Bitrate, Codec, Frame, LocalTrack, RemoteTrack, Room, StreamKey, SubscriptionConfig, TrackRequest,
-    TrackWriter, Tracks, VideoTrackOptions,
+    Bitrate, Codec, Events, Frame, LocalTrack, RemoteTrack, Room, StreamKey, SubscriptionConfig,
+    TrackRequest, TrackWriter, Tracks, VideoTrackOptions,
 };
 use roomful_sim::{
     LinkConfig, NatConfig, NatFilter,
@@ -119,6 +119,31 @@ async fn a_call_works_behind_every_nat_and_goes_on_when_one_forgets_it() {
             async { while video.recv().await.expect("the subscription lasts").media_time < after {} };
         tokio::time::timeout(Duration::from_secs(90), waiting).await.expect("media comes to the new address");
         assert_eq!(bob.state().connection(), roomful::Connection::Stable, "{filter:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_picture_that_does_not_get_through_comes_again_when_it_does() {
+    let server = FakeServer::start(FakeServerConfig::default());
+    let wide = LinkConfig::delayed(Duration::from_millis(20));
+    let narrow = LinkConfig { rate: Some(Bitrate::from_kbps(600)), ..wide };
+    let network = server.network(wide);
+    let (alice, bob) = (server.room("alice", &server.network(wide)), server.room("bob", &network));
+    alice.connect().await.expect("joins");
+    bob.connect().await.expect("joins");
+    let mut events = bob.events();
+    let mut video = watch(&alice, &bob, &[5000]).await;
+    network.set_links(wide, narrow);
+    let named = async |events: &mut Events, name: &str| {
+        let waiting = async { while events.recv().await.expect("connected").name() != name {} };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it comes to that");
+    };
+    named(&mut events, "subscription_paused").await;
+    // Nothing is sent then that anybody could report about.
+    network.set_links(wide, wide);
+    named(&mut events, "subscription_resumed").await;
+    for _ in 0..300 {
+        video.recv().await.expect("the subscription lasts");
     }
 }
 
