@@ -34,15 +34,10 @@ struct Interval {
     arrived: u32,
     missing: u32,
     bytes: u64,
-    /// When they left, and when they arrived by the client's clock.
-    left: Span,
-    came: Span,
+    /// When the first and the last arrived, by the client's clock in microseconds.
+    span: Option<(u32, u32)>,
     shortest: Option<i32>,
 }
-
-/// The first and the last of some times in microseconds, which may wrap.
-#[derive(Debug, Default)]
-struct Span(Option<(u32, u32)>);
 
 /// The shortest way of this span and of the one before: clocks drift, and routes change.
 #[derive(Debug, Default)]
@@ -65,10 +60,13 @@ struct Cuts {
     eased: Instant,
 }
 
-/// How long arrivals are gathered before they are judged, and how many there are to be: after so long, fewer are no sign of congestion.
+/// How long packets are watched before they are judged, and how many there are to be; after a while, fewer will do.
 const INTERVAL: Duration = Duration::from_millis(400);
-const ARRIVALS_MIN: u32 = 10;
+const PACKETS_MIN: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who sends so little, in bits per second, sends sound. That is not what fills a queue, and says nothing of what gets through.
+const LITTLE: f64 = 100e3;
 
 /// Congested intervals in a row that make a limit: what a machine that is busy for a moment causes is over by then, and an outage is one.
 const STREAK: usize = 3;
@@ -116,8 +114,10 @@ impl Congestion {
         interval.arrived += 1;
         interval.bytes += u64::from(bytes);
         interval.shortest = Some(interval.shortest.map_or(way, |shortest| shortest.min(way)));
-        interval.left.note(left);
-        interval.came.note(arrived);
+        let (first, last) = interval.span.unwrap_or((arrived, arrived));
+        let is_later = |one: u32, other: u32| one.wrapping_sub(other).cast_signed() > 0;
+        let first = if is_later(first, arrived) { arrived } else { first };
+        interval.span = Some((first, if is_later(arrived, last) { arrived } else { last }));
     }
 
     /// Notes that a packet did not arrive, as far as the client knows.
@@ -133,7 +133,7 @@ impl Congestion {
     /// Judges what came of late: once a report was noted, or while nothing is sent that could be reported.
     pub(super) fn judge(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(*self.interval.began.get_or_insert(now));
-        let is_few = self.interval.arrived < ARRIVALS_MIN;
+        let is_few = self.interval.arrived + self.interval.missing < PACKETS_MIN;
         if passed < INTERVAL || (is_few && passed < PATIENCE) {
             return;
         }
@@ -158,16 +158,12 @@ impl Congestion {
         self.waited[STREAK - 2] = waits;
         let is_long = waits > WAIT && (waits > oldest.saturating_add(GROWS) || lost > LOST_BEHIND_LONG);
         let is_short = waits > WAIT_OF_SHORT_QUEUE && lost > LOST_BEHIND_SHORT;
-        if !is_few && (is_long || is_short || lost > LOST_IN_ANY_CASE) {
+        let is_congested = is_long || is_short || (lost > LOST_IN_ANY_CASE && !is_few);
+        if is_congested && interval.sent(passed) > LITTLE {
             self.streak += 1;
-            if self.streak >= STREAK
-                && let Some((came, sent)) = interval.rates()
-            {
+            if self.streak >= STREAK {
                 self.streak = 0;
-                // So little is not what fills a queue, and says nothing of what gets through.
-                if self.limit.is_none_or(|limit| sent > limit / 2.0) {
-                    self.cut(came, waits, now);
-                }
+                self.cut(interval.came(), waits, now);
             }
         } else {
             self.streak = 0;
@@ -214,24 +210,17 @@ impl Interval {
         f64::from(self.missing) / f64::from(self.missing.saturating_add(self.arrived)).max(1.0)
     }
 
-    /// Returns the bits per second that arrived, and those that were sent; none when all did at one time.
-    fn rates(&self) -> Option<(f64, f64)> {
-        let per_second = |span: &Span| Some(self.bytes as f64 * 8e6 / f64::from(span.length()?));
-        Some((per_second(&self.came)?, per_second(&self.left)? / (1.0 - self.lost())))
-    }
-}
-
-impl Span {
-    fn note(&mut self, time: u32) {
-        let (first, last) = self.0.unwrap_or((time, time));
-        let is_later = |one: u32, other: u32| one.wrapping_sub(other).cast_signed() > 0;
-        let first = if is_later(first, time) { time } else { first };
-        self.0 = Some((first, if is_later(time, last) { time } else { last }));
+    /// Returns the bits per second that arrived; 0 without two that did at different times.
+    fn came(&self) -> f64 {
+        let Some((first, last)) = self.span.filter(|(first, last)| first != last) else { return 0.0 };
+        // The time of the first one was before.
+        let bytes = self.bytes as f64 * (1.0 - 1.0 / f64::from(self.arrived));
+        bytes * 8e6 / f64::from(last.wrapping_sub(first))
     }
 
-    /// Returns how long it is; none without two different times.
-    fn length(&self) -> Option<u32> {
-        self.0.map(|(first, last)| last.wrapping_sub(first)).filter(|length| *length > 0)
+    /// Returns the bits per second that were sent, in so much time.
+    fn sent(&self, passed: Duration) -> f64 {
+        self.bytes as f64 * 8.0 / (1.0 - self.lost()).max(f64::MIN_POSITIVE) / passed.as_secs_f64()
     }
 }
 

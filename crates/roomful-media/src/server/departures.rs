@@ -10,7 +10,7 @@ use super::congestion::Congestion;
 /// Everything that was numbered over the whole transport, for a while.
 #[derive(Debug, Default)]
 pub(super) struct Departures {
-    /// By the remainder of the number; empty before the first.
+    /// By the remainder of the number; empty before the first, and longer where reports come later.
     ring: Vec<Departure>,
     /// When the first left.
     start: Option<Instant>,
@@ -49,8 +49,10 @@ pub struct Traffic {
     pub acknowledged: u64,
 }
 
-/// Packets that are remembered: at 10 Mbit/s what leaves in a second, several round trips.
-const KEPT: u64 = 1024;
+/// Packets that are remembered: at 10 Mbit/s what leaves in a second, several round trips. And where that is not enough, because they wait in
+/// a long queue, as many as are four seconds at 20 Mbit/s.
+const KEPT: usize = 1024;
+const KEPT_MAX: usize = 8 * KEPT;
 
 /// What left longer ago is not on its way any more; a report about it says nothing of the path as it is.
 const TIMELY: Duration = Duration::from_secs(10);
@@ -82,9 +84,10 @@ impl Departures {
             return;
         }
         if self.ring.is_empty() {
-            self.ring.resize(KEPT as usize, Departure::default());
+            self.ring.resize(KEPT, Departure::default());
         }
-        self.ring[(self.next % KEPT) as usize] =
+        let place = self.place(self.next);
+        self.ring[place] =
             Departure { at, bytes: u16::try_from(bytes).unwrap_or(u16::MAX), fate: Fate::Unknown };
         self.next += 1;
     }
@@ -94,17 +97,20 @@ impl Departures {
         let passed = self.start.map_or(Duration::ZERO, |start| now.saturating_duration_since(start));
         // Times of arrival may wrap: only differences count.
         let mut arrived = report.reference_time().wrapping_mul(REFERENCE_MICROS);
-        // A report may claim 65,535 packets in a few bytes; those behind the latest that are kept say nothing.
-        for packet in report.packets().take(KEPT as usize) {
+        let (kept, mut is_short) = (self.ring.len() as u64, false);
+        // A report may claim 65,535 packets in a few bytes. More than leave in a second are not reported in earnest.
+        for packet in report.packets().take(KEPT) {
             let Ok((number, status)) = packet else { break };
             if let TwccPacketStatus::Received { delta } = status {
                 arrived = arrived.wrapping_add_signed(i32::from(delta) * TICK_MICROS);
             }
             let behind = u64::from((self.next as u16).wrapping_sub(number));
-            if !(1..=KEPT.min(self.next)).contains(&behind) {
+            if !(1..=kept.min(self.next)).contains(&behind) {
+                is_short |= (kept + 1..=self.next.min(KEPT_MAX as u64)).contains(&behind);
                 continue;
             }
-            let departure = &mut self.ring[((self.next - behind) % KEPT) as usize];
+            let place = self.place(self.next - behind);
+            let departure = &mut self.ring[place];
             let ago = (passed.as_micros() as u32).wrapping_sub(departure.at);
             if u128::from(ago) > TIMELY.as_micros() {
                 continue;
@@ -129,13 +135,30 @@ impl Departures {
                 (Fate::Missing | Fate::Arrived, _) => {}
             }
         }
+        if is_short {
+            self.keep_more();
+        }
         self.congestion.judge(now);
+    }
+
+    /// Remembers twice as many from now on.
+    fn keep_more(&mut self) {
+        let kept = self.ring.len();
+        let mut ring = vec![Departure::default(); 2 * kept];
+        for number in self.next.saturating_sub(kept as u64)..self.next {
+            ring[number as usize % (2 * kept)] = self.ring[self.place(number)];
+        }
+        self.ring = ring;
+    }
+
+    fn place(&self, number: u64) -> usize {
+        number as usize % self.ring.len()
     }
 
     /// Lets time pass. While nothing leaves that could be reported, a limit grows by that alone.
     pub(super) fn pass(&mut self, now: Instant) {
         let Some(latest) = self.next.checked_sub(1) else { return };
-        let ago = self.time(now).wrapping_sub(self.ring[(latest % KEPT) as usize].at);
+        let ago = self.time(now).wrapping_sub(self.ring[self.place(latest)].at);
         if u128::from(ago) > IDLE.as_micros() {
             self.congestion.judge(now);
         }
@@ -192,6 +215,29 @@ mod tests {
         report(&mut departures, 4, &[true; 5]);
         report(&mut departures, 65_000, &[true; 5]);
         assert_eq!(departures.take_traffic(), Traffic { sent: 500, acknowledged: 400 });
+    }
+
+    #[test]
+    fn what_is_reported_late_is_remembered_from_then_on() {
+        let (mut departures, now) = (Departures::default(), Instant::now());
+        let at = departures.time(now);
+        let behind = 5 * KEPT as u16;
+        // The reports of more and more packets come when as many more have left.
+        for _ in 0..12 {
+            (0..KEPT).for_each(|_| departures.note(1, true, at));
+            let first = departures.next().wrapping_sub(behind);
+            report(&mut departures, first, &[true; KEPT]);
+        }
+        assert_eq!(departures.ring.len(), KEPT_MAX);
+        let Traffic { acknowledged, .. } = departures.take_traffic();
+        assert!(acknowledged as usize >= KEPT, "{acknowledged}");
+        // No report makes it longer than that.
+        (0..3 * KEPT_MAX).for_each(|_| departures.note(1, true, at));
+        for behind in [KEPT_MAX as u16, KEPT_MAX as u16 + 1, 20_000] {
+            let first = departures.next().wrapping_sub(behind);
+            report(&mut departures, first, &[true]);
+        }
+        assert_eq!(departures.ring.len(), KEPT_MAX);
     }
 
     #[test]

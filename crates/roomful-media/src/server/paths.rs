@@ -17,8 +17,8 @@ pub(super) struct Paths {
 /// Pairs that are remembered: four addresses of a client's with four of ours.
 const NOMINATED_MAX: usize = 16;
 
-/// A client that was not heard on a pair for so long may have left it: those who get media report about it ten times as often.
-const SILENCE: Duration = Duration::from_secs(1);
+/// A client that was not heard on a pair for so long may have left it: those who get nothing still report every second.
+const SILENCE: Duration = Duration::from_secs(3);
 
 impl Paths {
     pub(super) const fn current(&self) -> Option<Path> {
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(paths.current(), Some(path(1)));
         // It moves: by what it sends, or, if it sends nothing, when it is quiet where it was.
         assert!(paths.hear(path(2), at(20_000)));
-        assert!(!paths.nominate(path(1), at(20_900)) && paths.nominate(path(1), at(21_100)));
+        assert!(!paths.nominate(path(1), at(22_900)) && paths.nominate(path(1), at(23_100)));
     }
 
     #[test]

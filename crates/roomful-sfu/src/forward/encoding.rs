@@ -75,9 +75,14 @@ impl Encoding {
         }
         self.size += packet.payload.len();
         let latest = self.packets.back().map(|kept| now.saturating_duration_since(kept.arrived));
-        if let Some(gap) = latest.filter(|gap| *gap < FLOWING) {
-            self.bytes += packet.payload.len() as u64;
-            self.flowed += gap;
+        match latest.filter(|gap| *gap < FLOWING) {
+            Some(gap) => {
+                self.bytes += packet.payload.len() as u64;
+                self.flowed += gap;
+            }
+            // Moments that are far apart say how fast each of them was sent.
+            None if self.flowed < FLOWED_MIN => (self.bytes, self.flowed) = (0, Duration::ZERO),
+            None => {}
         }
         self.packets.push_back(Kept { packet, is_start, padding: 0, arrived: now });
         let is_old = |kept: &Kept| now.saturating_duration_since(kept.arrived) > HISTORY_TIME;
@@ -316,6 +321,17 @@ mod tests {
             }
         }
         assert_eq!(told, [Bitrate::from_kbps(800); 3]);
+    }
+
+    #[test]
+    fn a_picture_now_and_then_tells_nothing() {
+        let (mut encoding, mut spare, start) = (Encoding::default(), Spare::default(), Instant::now());
+        for sequence in 0..2000 {
+            // Twenty packets in 20 ms, every 1.1 s.
+            let at = Duration::from_millis(sequence / 20 * 1100 + sequence % 20);
+            encoding.push(packet(sequence, 1000), false, start + at, &mut spare);
+            assert_eq!(encoding.take_rate(), None);
+        }
     }
 
     #[test]

@@ -127,6 +127,16 @@ proptest! {
 }
 
 #[test]
+fn a_link_for_hardly_anything_is_found_too() {
+    for kbps in [30, 60, 90, 150] {
+        for queue in [200, 3000].map(Duration::from_millis) {
+            let least = Scene::new(Way { kbps, queue, ..WIDE }, 1).send(1200, 30.0);
+            assert!(least.is_some_and(|limit| limit <= kbps.max(32)), "{kbps} kbit/s: {least:?}");
+        }
+    }
+}
+
+#[test]
 fn a_little_too_much_is_found_before_a_long_queue_is_full() {
     let narrow = Way { kbps: 1000, queue: Duration::from_secs(5), ..WIDE };
     assert!(Scene::new(narrow, 1).send(1030, 60.0).is_some_and(|limit| limit >= 700));
@@ -156,18 +166,17 @@ fn a_longer_route_that_loses_packets_is_mistaken_for_a_queue_once_and_not_for_lo
 
 #[test]
 fn who_sends_little_is_not_who_fills_a_queue() {
-    let mut scene = Scene::new(Way { kbps: 1000, ..WIDE }, 1);
-    scene.send(2000, 4.0);
-    let limit = |scene: &Scene| scene.congestion.limit().expect("limited").as_bps() / 1000;
-    scene.send(500, 2.0);
-    let before = limit(&scene);
-    // Somebody else's queue, and what it loses.
-    for delay in (200..1000).step_by(40) {
-        scene.way.delay = Duration::from_millis(delay);
-        scene.way.loss = 0.2;
-        scene.send(100, 0.2);
-    }
-    assert!(limit(&scene) >= before, "{} after {before}", limit(&scene));
+    // Somebody else's queue, which grows and loses packets.
+    let least = |kbps| {
+        let mut scene = Scene::new(WIDE, 1);
+        scene.send(kbps, 5.0);
+        let steps = (200..1400).step_by(20).map(|delay| {
+            scene.way = Way { delay: Duration::from_millis(delay), loss: 0.15, ..WIDE };
+            scene.send(kbps, 0.1)
+        });
+        steps.flatten().min()
+    };
+    assert!(least(70).is_none() && least(700).is_some());
 }
 
 #[test]
