@@ -12,6 +12,8 @@ use super::{StreamInfo, TrackInfo};
 
 const MAP: u8 = 0xa0;
 const ID: u8 = 0x40 | 16;
+/// A map, two ids with their numbers, and the number of the key.
+const HEAD: usize = 1 + 2 * (2 + 16) + 1;
 const FALSE: u8 = 0xf4;
 const TRUE: u8 = 0xf5;
 /// The map of a track that is not censored.
@@ -22,7 +24,7 @@ impl<C> Encode<C> for StreamInfo {
         let Self { id, participant_id, key, audio, video } = self;
         let tracks = [(3, audio), (4, video)];
         let fields = 3 + tracks.iter().filter(|(_, track)| track.is_some()).count() as u8;
-        let mut head = [0; 1 + 2 * (2 + 16) + 1];
+        let mut head = [0; HEAD];
         head[..3].copy_from_slice(&[MAP | fields, 0, ID]);
         head[3..19].copy_from_slice(id.as_bytes());
         head[19..21].copy_from_slice(&[1, ID]);
@@ -105,11 +107,12 @@ impl<'b, C> Decode<'b, C> for StreamInfo {
 impl StreamInfo {
     /// Reads what we write ourselves; none when it is written otherwise.
     fn decode_pieces(d: &mut Decoder<'_>) -> Option<Self> {
-        let [map @ (0xa3..=0xa5), 0] = *take(d)? else { return None };
-        let id = d.decode().ok()?;
-        let [1] = take(d)? else { return None };
-        let participant_id = d.decode().ok()?;
-        let [2] = take(d)? else { return None };
+        let head: &[u8; HEAD] = take(d)?;
+        let [map @ (0xa3..=0xa5), 0, ..] = *head else { return None };
+        let ([.., 1], [.., 2]) = (&head[..20], &head[20..]) else { return None };
+        let [id, participant_id] = [&head[2..19], &head[20..37]];
+        let id = minicbor::decode(id).ok()?;
+        let participant_id = minicbor::decode(participant_id).ok()?;
         let key = d.decode().ok()?;
         let mut stream = Self { id, participant_id, key, audio: None, video: None };
         for _ in 3..map - MAP {
