@@ -1,5 +1,5 @@
-//! How much gets through to a client, once it shows that not everything does: packets wait in a queue on their way that does not drain, or are
-//! lost behind one.
+//! How much gets through to a client, once it shows that not everything does: packets wait in a queue on their way that does not drain (as
+//! RFC 8289 §3 tells a good queue from a bad one), or are lost behind one.
 //!
 //! What is sent is media of which every rate was chosen by somebody else, so nothing is gained by a rate that follows each breath of the
 //! network. There is no limit until there is a reason for one; what got through then is the measure, and it grows again until the next
